@@ -6,8 +6,8 @@ For each data set and seed, 20 patients are drawn; `mini` is adapted to them, wi
 hold-out and `--steps` steps. Base and result are then scored on other patients by the same
 validation. The table has, for each method, the means over sets and seeds of
 
-    best       validation Dice of the saved weights less that of the base, as it was claimed before
-    claimed    what the run claims now, cross-fitted, 0 where the base is kept
+    best       gain of the step that the validation patients choose, on the same patients
+    claimed    what the run claims: the cross-fitted gain, 0 where the base is kept
     unseen     the gain of the saved weights on the unseen patients
     claimed - unseen, with the standard error over runs
 
@@ -34,6 +34,7 @@ from segscope.adapt.data.training_set import CaseSelection, Split, gather
 from segscope.adapt.method import Method
 from segscope.adapt.training.feature_cache import FeatureCache
 from segscope.adapt.training.run import TrainingRequest, adapt
+from segscope.adapt.validation.selection import choose_weights, table_of
 from segscope.io.datasets.dataset import DataSet
 from segscope.io.datasets.reading import read_dataset
 from segscope.models.weight_files import read_tensors
@@ -56,7 +57,7 @@ class Run:
     best: float
     claimed: float
     kept_base: bool
-    shown: bool
+    significant: bool
     unseen_before: float
     unseen: float
 
@@ -87,15 +88,17 @@ def measure(method: Method, dataset: DataSet, seed: int, steps: int) -> Run:
     unseen = gather([scored], CaseSelection(), SIDE, empty=not method.promptable).val
     before, after = score(method, record, tensors, unseen, seed)
     gain = result.gain
+    validations = table_of(result.outcome.progress.validations)
+    best = np.nanmean(validations[choose_weights(validations)])
     return Run(
         method.name,
         dataset.name,
         seed,
         gain.before,
-        result.outcome.progress.best["dice"] - gain.before,
+        float(best) - gain.before,
         gain.difference,
         gain.kept_base,
-        gain.shown,
+        gain.significant,
         before,
         after - before,
     )
@@ -139,11 +142,11 @@ def row(name: str, dataset: str, runs: list[Run]) -> str:
     if len(runs) > 1:
         spread = errors.std(ddof=1) / math.sqrt(len(runs))
     kept = sum(run.kept_base for run in runs)
-    shown = sum(run.shown for run in runs)
-    return (
-        f"| `{name}` | {dataset} | {len(runs)} | {kept} | {shown} | {best:+.3f} | {claimed:+.3f} "
-        f"| {unseen:+.3f} | {errors.mean():+.3f} ± {spread:.3f} |"
-    )
+    significant = sum(run.significant for run in runs)
+    counts = f"{len(runs)} | {kept} | {significant}"
+    gains = f"{best:+.3f} | {claimed:+.3f} | {unseen:+.3f}"
+    error = f"{errors.mean():+.3f} ± {spread:.3f}"
+    return f"| `{name}` | {dataset} | {counts} | {gains} | {error} |"
 
 
 def main() -> None:

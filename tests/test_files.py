@@ -86,6 +86,8 @@ def test_the_reason_of_the_file_system_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(WriteError, match=r"No space left on device$"), atomic(tmp_path / "a"):
         raise OSError(28, "No space left on device")
     assert reason_of(OSError("first\nsecond")) == "first"
+    wrapped = OSError("With tag (5200,9230) got exception: [Errno 28] No space left on device\nat")
+    assert reason_of(wrapped) == "No space left on device"
 
 
 def test_visible_entries_are_sorted(tmp_path: Path) -> None:

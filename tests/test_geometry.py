@@ -22,6 +22,23 @@ def test_spacing_is_that_of_the_axes() -> None:
     assert Geometry.from_spacing((2.5, 0.8, 0.7)).spacing_zyx_mm == pytest.approx((2.5, 0.8, 0.7))
 
 
+def test_a_geometry_without_a_place_is_compared_by_spacing() -> None:
+    spacing = Geometry.from_spacing((2.5, 0.8, 0.7))
+    elsewhere = Geometry(np.diag([-0.7, -0.8, 2.5, 1.0]) + np.eye(4, k=3) * 90)
+    assert not spacing.has_place
+    assert spacing.same_grid(elsewhere)
+    assert elsewhere.same_grid(spacing)
+    assert not spacing.same_grid(Geometry.from_spacing((2.6, 0.8, 0.7)))
+    assert not spacing.transposed(1).has_place
+
+
+def test_a_geometry_without_a_place_has_the_axes_of_itk() -> None:
+    assert np.diag(Geometry.from_spacing((2.5, 0.8, 0.7)).lps_affine) == pytest.approx(
+        (0.7, 0.8, 2.5, 1)
+    )
+    assert oblique().lps_affine == pytest.approx(np.diag([-1, -1, 1, 1]) @ oblique().affine)
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_transposed_geometry_keeps_every_voxel_in_its_place(axis: int) -> None:
     turned = oblique().transposed(axis)

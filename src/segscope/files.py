@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from segscope.errors import UsageError, WriteError
+
+_SYSTEM_ERROR = re.compile(r"\[Errno \d+\] (?P<reason>[^:]+)")
 
 
 def list_visible(folder: Path) -> list[Path]:
@@ -70,8 +73,14 @@ def atomic(path: Path, *, folder: bool = False) -> Iterator[Path]:
 
 
 def reason_of(error: OSError) -> str:
-    """Why the file system refused, in one line; pydicom's errors carry a whole traceback."""
-    return error.strerror or str(error).partition("\n")[0]
+    """Why the file system refused, in one line; pydicom wraps its errors and adds a traceback."""
+    if error.strerror:
+        return error.strerror
+    first_line = str(error).partition("\n")[0]
+    wrapped = _SYSTEM_ERROR.search(first_line)
+    if wrapped:
+        return wrapped["reason"]
+    return first_line
 
 
 def sync(path: Path) -> None:

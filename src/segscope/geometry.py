@@ -34,8 +34,10 @@ class Geometry:
 
     def __post_init__(self) -> None:
         affine = np.array(self.affine, dtype=np.float64)
-        if affine.shape != (4, 4) or not np.isfinite(affine).all():
-            raise ValueError(f"an affine must be a finite 4 x 4 matrix, got shape {affine.shape}")
+        if affine.shape != (4, 4):
+            raise ValueError(f"an affine must be a 4 x 4 matrix, got shape {affine.shape}")
+        if not np.isfinite(affine).all():
+            raise ValueError("an affine must be finite; this one holds NaN or infinity")
         lengths = np.linalg.norm(affine[:3, :3], axis=0)
         # by directions only: voxels of a few nanometres have a volume of 1e-16 mm3, yet are regular
         if not lengths.all() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6:
@@ -48,6 +50,17 @@ class Geometry:
         """Axis-aligned geometry of unknown place, with its origin at the first voxel."""
         z, y, x = map(float, spacing_zyx_mm)
         return cls(np.diag([x, y, z, 1.0]), has_place=False)
+
+    @property
+    def lps_affine(self) -> NDArray[np.float64]:
+        """(4, 4) float64; voxel index (x, y, frame, 1) to LPS+ millimetres.
+
+        Without a place: axes along those of the world and the first voxel at the origin, which is
+        where ITK puts the voxels of a file that states no place.
+        """
+        if self.has_place:
+            return LPS_TO_RAS @ self.affine
+        return np.diag([*self.spacing_zyx_mm[::-1], 1.0])
 
     @property
     def spacing_zyx_mm(self) -> tuple[float, float, float]:
@@ -66,13 +79,16 @@ class Geometry:
         return replace(self, affine=affine)
 
     def same_grid(self, other: Geometry, tolerance: float = 2e-4) -> bool:
-        """Whether both place voxels at the same points.
+        """Whether both place voxels at the same points; whether voxel sizes are equal to 1 % where
+        one of them has no place.
 
         Args:
             other: the geometry to compare with.
             tolerance: largest difference of a voxel step in voxels (0.1 voxel over 500 slices by
                 default); the first voxel may lie a hundred times as far off.
         """
+        if not (self.has_place and other.has_place):
+            return np.allclose(self.spacing_zyx_mm, other.spacing_zyx_mm, rtol=0.01, atol=0)
         voxel = np.linalg.norm(self.affine[:3, :3], axis=0)
         difference = np.linalg.norm(self.affine[:3] - other.affine[:3], axis=0)
         same_steps = (difference[:3] <= tolerance * voxel).all()

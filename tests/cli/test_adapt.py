@@ -127,7 +127,7 @@ def test_the_result_is_json_on_demand(
     assert said["steps"] == 4
     assert said["ended"] == "done"
     assert said["record"]["classes"] == ["object"]
-    assert 0 <= said["before"] <= said["after"] <= 1
+    assert 0 <= said["gain"]["before"] <= said["gain"]["after"] <= 1
     segmenter: Any = ss.load(tmp_path / "probe", device="cpu")
     logits = segmenter.predict(np.zeros((40, 50, 3), np.uint8))
     assert logits.shape == (2, 40, 50)

@@ -21,25 +21,12 @@ from segscope.io.byte_sources import (
     PlainBytes,
     RawFrames,
     RawLayout,
+    measure_inflated,
+    open_last_bytes,
     open_plain_bytes,
-    resolve_data_file,
 )
 
 CONTENT = np.random.default_rng(0).integers(0, 50, 5000).astype(np.uint8).tobytes()
-
-
-class TestFiles:
-    def test_a_data_file_lies_beside_its_header(self, tmp_path: Path) -> None:
-        (tmp_path / "below").mkdir()
-        (tmp_path / "below/data.raw").write_bytes(b"x")
-        header = tmp_path / "a.mhd"
-        assert (
-            resolve_data_file(header, "below/data.raw") == (tmp_path / "below/data.raw").resolve()
-        )
-        with pytest.raises(ReadError, match="outside its own folder"):
-            resolve_data_file(header, "../data.raw")
-        with pytest.raises(ReadError, match="not there"):
-            resolve_data_file(header, "data.raw")
 
 
 class TestPlain:
@@ -49,6 +36,13 @@ class TestPlain:
         assert open_plain_bytes(path, 10, 100).read(5, 7) == CONTENT[15:22]
         with pytest.raises(ReadError, match="cut off"):
             open_plain_bytes(path, 10, len(CONTENT))
+
+    def test_the_last_bytes(self, tmp_path: Path) -> None:
+        path = tmp_path / "a"
+        path.write_bytes(CONTENT)
+        assert open_last_bytes(path, 100).read(5, 7) == CONTENT[-95:-88]
+        with pytest.raises(ReadError, match="declared as its last, but it has only 5000"):
+            open_last_bytes(path, 5001)
 
     def test_a_file_that_shrank_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "a"
@@ -129,6 +123,22 @@ class TestInflated:
         data = InflatedBytes(path, 0, 0, len(CONTENT))
         with pytest.raises(ReadError):
             data.read(0, len(CONTENT))
+
+
+class TestMeasure:
+    @pytest.mark.parametrize("kind", ["gzip", "two members", "bzip2"])
+    def test_all_streams_count(self, kind: str, tmp_path: Path) -> None:
+        path = tmp_path / "a"
+        path.write_bytes(b"head" + PACK[kind](CONTENT))
+        codec: byte_sources.Codec = "bzip2" if kind == "bzip2" else "deflate"
+        assert measure_inflated(path, 4, codec) == len(CONTENT)
+
+    def test_a_bomb_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(byte_sources, "MAX_BYTES", 2**22)
+        path = tmp_path / "a"
+        path.write_bytes(gzip.compress(bytes(2**24)))
+        with pytest.raises(ReadError, match="inflates to more than"):
+            measure_inflated(path, 0)
 
 
 class TestRawFrames:

@@ -56,7 +56,7 @@ class TestRunLengths:
 
 class TestPolygons:
     @given(small_masks())
-    @settings(max_examples=200)
+    @settings(max_examples=200, deadline=None)
     def test_outlines_give_the_pixels_back(self, mask: np.ndarray) -> None:
         rings = mask_to_rings(mask)
         if rings is not None:

@@ -22,6 +22,78 @@ from segscope.io.label_frames import (
 from segscope.masks import Masks
 from segscope.stack import Stack
 
+SPACING_XYZ = (2.0, 3.0, 4.0)
+LABELS = np.random.default_rng(8).integers(0, 3, (4, 5, 6)).astype(np.uint8)
+
+
+def make_without_place(path: Path, labels: np.ndarray = LABELS) -> Path:
+    image = nibabel.Nifti1Image(labels.transpose(2, 1, 0), None)
+    image.header.set_zooms(SPACING_XYZ)
+    nibabel.save(image, path)
+    return path
+
+
+class TestPlaceUnknown:
+    """Files that state voxel sizes only."""
+
+    @pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".seg.nrrd", ".mha", ".mhd"])
+    def test_masks_lie_where_itk_places_the_scan(self, ending: str, tmp_path: Path) -> None:
+        sitk = pytest.importorskip("SimpleITK")
+        scan = io.read(make_without_place(tmp_path / "scan.nii.gz"))
+        io.write(Masks.from_labels(LABELS), tmp_path / f"m{ending}", scan)
+        image = sitk.ReadImage(str(tmp_path / "scan.nii.gz"))
+        masks = sitk.ReadImage(str(tmp_path / f"m{ending}"))
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(masks), LABELS)
+        for voxel in ((0, 0, 0), (5, 4, 3), (1, 2, 3)):
+            expected = image.TransformIndexToPhysicalPoint(voxel)
+            assert masks.TransformIndexToPhysicalPoint(voxel) == pytest.approx(expected)
+
+    @pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha", ".npz"])
+    @pytest.mark.parametrize("axis", [0, 1, 2])
+    def test_masks_come_back_in_their_stored_order(
+        self, axis: int, ending: str, tmp_path: Path
+    ) -> None:
+        scan = io.read(make_without_place(tmp_path / "scan.nii.gz"))
+        io.write(Masks.from_labels(LABELS), tmp_path / f"m{ending}", scan)
+        back = io.read_masks(tmp_path / f"m{ending}", scan.along(axis))
+        np.testing.assert_array_equal(back.labels, np.moveaxis(LABELS, axis, 0))
+
+    @pytest.mark.parametrize("affine", ["nibabel", "identity"])
+    def test_masks_with_a_place_fit_in_their_stored_order(
+        self, affine: str, tmp_path: Path
+    ) -> None:
+        path = make_without_place(tmp_path / "scan.nii.gz")
+        place = nibabel.load(path).affine
+        if affine == "identity":
+            place = np.diag([*SPACING_XYZ, 1.0])
+        nibabel.save(nibabel.Nifti1Image(LABELS.transpose(2, 1, 0), place), tmp_path / "m.nii")
+        back = io.read_masks(tmp_path / "m.nii", io.read(path))
+        np.testing.assert_array_equal(back.labels, LABELS)
+
+    def test_masks_without_a_place_on_a_scan_with_one_are_a_warning(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        scan = Stack.from_array(LABELS, affine=np.diag([-2.0, 3, 4, 1]), channels=False)
+        back = io.read_masks(make_without_place(tmp_path / "m.nii"), scan)
+        np.testing.assert_array_equal(back.labels, LABELS)
+        assert back.geometry is scan.geometry
+        assert "matched with those of the stack in their stored order" in caplog.text
+
+    def test_another_spacing_or_size_is_refused(self, tmp_path: Path) -> None:
+        scan = Stack.from_array(LABELS, spacing_zyx_mm=(4.0, 3.0, 2.1), channels=False)
+        with pytest.raises(ReadError, match="another grid"):
+            io.read_masks(make_without_place(tmp_path / "m.nii"), scan)
+        scan = Stack.from_array(LABELS[1:], spacing_zyx_mm=(4.0, 3.0, 2.0), channels=False)
+        with pytest.raises(ReadError, match="holds masks of 4 x 5 x 6"):
+            io.read_masks(make_without_place(tmp_path / "m.nii"), scan)
+
+    def test_voxel_sizes_of_an_array_stay_without_a_place(self, tmp_path: Path) -> None:
+        scan = Stack.from_array(LABELS, spacing_zyx_mm=(4.0, 3.0, 2.0), channels=False)
+        io.write(Masks.from_labels(LABELS), tmp_path / "m.nii", scan)
+        header = nibabel.load(tmp_path / "m.nii").header
+        assert header.get_zooms() == SPACING_XYZ
+        assert (header["sform_code"], header["qform_code"]) == (0, 0)
+
 
 class TestGridOfTheStack:
     @pytest.mark.parametrize("flips", [(0,), (1, 2), (0, 1, 2)])
@@ -104,7 +176,7 @@ class TestLabels:
         assert again.names[2] == "two"
 
     @pytest.mark.parametrize(
-        "frame", [np.zeros((2, 2, 3)), np.array([[0.5]]), np.array([[-1]]), np.array([[70000]])]
+        "frame", [np.zeros((2, 2, 3)), np.array([[0.5]]), np.array([[-1]]), np.array([[2**32]])]
     )
     def test_what_is_no_label_frame_is_refused(self, frame: np.ndarray) -> None:
         with pytest.raises(ReadError):

@@ -15,6 +15,51 @@ from segscope.stack import Stack
 
 
 class TestMetaImage:
+    @pytest.mark.parametrize("field", ["LIST\n{names}", "LIST 2\n{names}", "s%02d.raw 0 4 1"])
+    def test_data_in_several_files(self, field: str, tmp_path: Path) -> None:
+        volume = np.random.default_rng(1).integers(0, 99, (5, 6, 7)).astype("<i2")
+        for number, frame in enumerate(volume):
+            (tmp_path / f"s{number:02d}.raw").write_bytes(b"head" + frame.tobytes())
+        names = "\n".join(f"s{number:02d}.raw" for number in range(5))
+        (tmp_path / "a.mhd").write_text(
+            "NDims = 3\nDimSize = 7 6 5\nElementType = MET_SHORT\nHeaderSize = 4\n"
+            f"ElementDataFile = {field.format(names=names)}\n"
+        )
+        stack = io.read(tmp_path / "a.mhd")
+        np.testing.assert_array_equal([stack[index] for index in range(5)], volume)
+
+    @pytest.mark.parametrize(
+        ("field", "note"),
+        [
+            ("DistanceUnits = um", "DistanceUnits = um; millimetres are assumed"),
+            ("ElementToIntensityFunctionSlope = 2", "2 x value + 0, which is not applied"),
+            ("DistanceUnits = mm", ""),
+        ],
+    )
+    def test_what_is_not_applied_is_noted(self, field: str, note: str, tmp_path: Path) -> None:
+        text = f"NDims = 2\n{field}\nDimSize = 2 2\nElementType = MET_UCHAR\n"
+        text += "ElementSpacing = 1 1\n"
+        (tmp_path / "a.mha").write_bytes(f"{text}ElementDataFile = LOCAL\n".encode() + b"abcd")
+        stack = io.read(tmp_path / "a.mha")
+        assert note in " ".join(stack.meta["notes"])
+        assert bool(stack.meta["notes"]) == bool(note)
+
+    def test_a_file_without_spacing_is_noted(self, tmp_path: Path) -> None:
+        text = "NDims = 2\nDimSize = 2 2\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
+        (tmp_path / "a.mha").write_bytes(text.encode() + b"abcd")
+        stack = io.read(tmp_path / "a.mha")
+        assert stack.geometry is None
+        assert "no usable voxel sizes" in stack.meta["notes"][0]
+
+    def test_last_bytes_that_are_not_there(self, tmp_path: Path) -> None:
+        (tmp_path / "a.raw").write_bytes(b"abc")
+        (tmp_path / "a.mhd").write_text(
+            "NDims = 2\nDimSize = 2 2\nElementType = MET_UCHAR\nHeaderSize = -1\n"
+            "ElementDataFile = a.raw\n"
+        )
+        with pytest.raises(ReadError, match="4 bytes of data are declared as its last"):
+            io.read(tmp_path / "a.mhd")
+
     def test_four_axes_are_volumes(self, tmp_path: Path) -> None:
         several = np.random.default_rng(1).integers(0, 99, (3, 5, 6, 7)).astype("<i2")
         text = (
@@ -55,7 +100,7 @@ class TestMetaImage:
             ),
             (
                 "NDims = 2\nDimSize = 5 5\nElementType = MET_UCHAR\nElementDataFile = LIST",
-                "several files",
+                "refers to its data as",
             ),
             (
                 "NDims = 2\nBinaryData = False\nDimSize = 5 5\n"

@@ -38,7 +38,7 @@ def polygons(draw: st.DrawFn) -> list[np.ndarray]:
 
 class TestCopies:
     @given(polygons(), st.integers(2, 4), st.integers(0, 2**31))
-    @settings(max_examples=200)
+    @settings(max_examples=200, deadline=None)
     def test_the_union_of_copies_is_one_of_them(
         self, contours: list[np.ndarray], copies: int, seed: int
     ) -> None:
@@ -78,19 +78,20 @@ class TestCopies:
 
 class TestNesting:
     @given(masks())
-    @settings(max_examples=200)
+    @settings(max_examples=200, deadline=None)
     def test_borders_with_holes_fill_to_their_mask(self, mask: np.ndarray) -> None:
         filled = fill_nested(trace_borders(mask), mask.shape)
         np.testing.assert_array_equal(filled.mask, mask)
         assert (filled.copies, filled.overlapping, filled.empty) == (0, 0, 0)
 
     @given(masks())
-    @settings(max_examples=200)
+    @settings(max_examples=200, deadline=None)
     def test_keyholes_fill_to_their_mask(self, mask: np.ndarray) -> None:
         filled = fill_nested(trace_parts(mask), mask.shape)
         np.testing.assert_array_equal(filled.mask, mask)
 
     @given(polygons())
+    @settings(deadline=None)
     def test_a_single_contour_fills_as_it_did(self, contours: list[np.ndarray]) -> None:
         filled = fill_nested(contours[:1], SIZE)
         np.testing.assert_array_equal(filled.mask, fill_even_odd(contours[:1], SIZE))
@@ -131,6 +132,7 @@ class TestOverlaps:
         filled = fill_nested([box(2, 2, 14, 14), box(10, 2, 22, 14), box(8, 4, 12, 8)], SIZE)
         assert filled.mask.sum() == 20 * 12 - 2 * 4
 
+    @settings(deadline=None)
     @given(st.lists(st.tuples(*[st.integers(0, 20)] * 4), min_size=2, max_size=6))
     def test_the_union_never_exceeds_the_contours(
         self, corners: list[tuple[int, int, int, int]]

@@ -83,6 +83,23 @@ class TestValues:
         (tmp_path / "a.nii").write_bytes(make(tmp_path / "b.nii.gz").read_bytes())
         np.testing.assert_array_equal(io.read(tmp_path / "a.nii")[4], DATA[..., 4].T)
 
+    def test_a_file_that_is_merely_called_gz_is_read(self, tmp_path: Path) -> None:
+        make(tmp_path / "a.nii.gz").rename(tmp_path / "a.gz")
+        scan = io.read(tmp_path / "a.gz")
+        np.testing.assert_array_equal(scan[3], DATA[..., 3].T)
+        make(tmp_path / "m.nii.gz", DATA % 3).rename(tmp_path / "m.gz")
+        np.testing.assert_array_equal(io.read_masks(tmp_path / "m.gz", scan).labels, (DATA % 3).T)
+
+    @pytest.mark.parametrize(
+        "content",
+        [b"hello", gzip.compress(b"hello"), b"\x1f\x8bhello"],
+        ids=["text", "gzip of text", "damaged gzip"],
+    )
+    def test_other_files_of_that_name_are_refused(self, content: bytes, tmp_path: Path) -> None:
+        (tmp_path / "a.gz").write_bytes(content)
+        with pytest.raises(UsageError):
+            io.read(tmp_path / "a.gz")
+
     def test_several_gzip_streams_in_a_row_are_one_file(self, tmp_path: Path) -> None:
         raw = make(tmp_path / "a.nii").read_bytes()
         (tmp_path / "a.nii.gz").write_bytes(gzip.compress(raw[:500]) + gzip.compress(raw[500:]))

@@ -13,6 +13,10 @@ from support.nifti_files import AFFINE, DATA, edited, make
 from segscope import io
 from segscope.errors import ReadError
 
+ROTATED = nibabel.affines.from_matvec(
+    np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]]) * [0.7, 0.7, 2.5], (-90, -120, 30)
+)
+
 
 class TestGeometry:
     def test_sform_comes_first(self, tmp_path: Path) -> None:
@@ -49,6 +53,25 @@ class TestGeometry:
         assert "sform of the file is not usable" in stack.meta["notes"][0]
         assert stack.geometry is not None
 
+    def test_a_matrix_of_nan_is_named_as_such(self, tmp_path: Path) -> None:
+        path = edited(make(tmp_path / "a.nii"), sform_code=1, srow_x=np.nan, qform_code=0)
+        assert "holds NaN" in io.read(path).meta["notes"][0]
+
+    @pytest.mark.parametrize(("code", "differs"), [(0, False), (1, True)])
+    def test_a_qform_that_differs_is_noted(self, code: int, differs: bool, tmp_path: Path) -> None:
+        image = nibabel.Nifti1Image(DATA, AFFINE)
+        image.set_sform(np.diag([2.0, 3, 4, 1]), 1)
+        image.set_qform(np.diag([-2.0, 3, 4, 1]), code)
+        image.to_filename(tmp_path / "a.nii")
+        notes = io.read(tmp_path / "a.nii").meta.get("notes", ())
+        assert [note for note in notes if "up to 24 mm apart: the sform is used" in note] == list(
+            notes
+        )
+        assert bool(notes) == differs
+
+    def test_forms_that_differ_by_rounding_are_not_noted(self, tmp_path: Path) -> None:
+        assert "notes" not in io.read(make(tmp_path / "a.nii", affine=ROTATED)).meta
+
     @pytest.mark.parametrize("bad", [np.nan, np.inf, 0, -1])
     def test_no_usable_sizes_mean_no_geometry_rather_than_a_wrong_one(
         self, bad: float, tmp_path: Path
@@ -68,6 +91,21 @@ class TestGeometry:
         np.testing.assert_allclose(
             io.read(tmp_path / "a.nii").spacing_zyx_mm, np.array([4, 3, 2]) * factor
         )
+
+
+class TestScaling:
+    @pytest.mark.parametrize(
+        ("slope", "note"), [(0.0, None), (np.nan, None), (np.inf, "slope inf"), (2.0, None)]
+    )
+    def test_a_slope_that_is_not_usable_is_noted(
+        self, slope: float, note: str | None, tmp_path: Path
+    ) -> None:
+        stack = io.read(edited(make(tmp_path / "a.nii"), scl_slope=slope, scl_inter=3))
+        notes = " ".join(stack.meta.get("notes", ()))
+        assert (note or "") in notes
+        assert bool(notes) == bool(note)
+        factor, shift = (2, 3) if slope == 2 else (1, 0)
+        np.testing.assert_array_equal(stack[1], DATA[..., 1].T * factor + shift)
 
 
 class TestValues:

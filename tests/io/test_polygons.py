@@ -29,12 +29,12 @@ def small_masks(draw: st.DrawFn) -> np.ndarray:
 
 class TestTrace:
     @given(small_masks())
-    @settings(max_examples=200)
+    @settings(max_examples=200, deadline=None)
     def test_borders_fill_to_the_same_mask(self, mask: np.ndarray) -> None:
         np.testing.assert_array_equal(fill_even_odd(trace_borders(mask), mask.shape), mask)
 
     @given(small_masks())
-    @settings(max_examples=200)
+    @settings(max_examples=200, deadline=None)
     def test_there_is_one_part_for_each_connected_one(self, mask: np.ndarray) -> None:
         labels, count = ndimage.label(mask)
         parts = trace_parts(mask)

@@ -178,3 +178,140 @@ def test_without_zarr_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(__import__("sys").modules, "zarr", None)
     with pytest.raises(MissingExtra, match=r"segscope\[zarr\]"):
         io.read(path)
+
+
+def describe(path: Path, change: dict[str, Any]) -> None:
+    """Change the OME metadata of a group of version 0.5."""
+    group = zarr.open_group(str(path), mode="r+")
+    ome = dict(group.attrs["ome"])
+    ome["multiscales"] = [{**ome["multiscales"][0], **change.pop("multiscale", {})}]
+    group.attrs["ome"] = {**ome, **change}
+
+
+class TestLevels:
+    def test_the_most_detailed_level_within_the_limits_is_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = make(tmp_path / "a.zarr", "zyx")
+        monkeypatch.setattr("segscope.io.zarr_metadata.MAX_FRAME_PIXELS", 100)
+        stack = io.read(path)
+        np.testing.assert_array_equal(stack[3], pixels_of("zyx")[3, ::2, ::2])
+        assert stack.spacing_zyx_mm == pytest.approx((2e-3, 1e-3, 5e-4))
+        assert stack.geometry is not None
+        assert stack.geometry.affine[:3, 3] == pytest.approx((1e-2, 0, 0))
+        assert "level 1 of 2 is read" in stack.meta["notes"][0]
+
+    def test_transformations_apply_in_their_order(self, tmp_path: Path) -> None:
+        """A scale behind a translation scales the place, too; those of the pyramid come last."""
+        path = make(tmp_path / "a.zarr", "zyx")
+        scale = {"type": "scale", "scale": [3.0, 3.0, 3.0]}
+        shift = {"type": "translation", "translation": [1.0, 2.0, 3.0]}
+        describe(path, {"multiscale": {"coordinateTransformations": [scale, shift]}})
+        stack = io.read(path)
+        assert stack.spacing_zyx_mm == pytest.approx((6e-3, 1.5e-3, 7.5e-4))
+        assert stack.geometry is not None
+        assert stack.geometry.affine[:3, 3] == pytest.approx((3.3e-2, 2e-3, 1e-3))
+
+    @pytest.mark.parametrize(
+        "transform",
+        [
+            {"type": "affine", "affine": [[1, 0, 0, 0]]},
+            {"type": "scale", "scale": [2.0, 2.0]},
+            {"type": "scale", "path": "matrix"},
+        ],
+    )
+    def test_others_leave_no_millimetres_and_a_note(
+        self, transform: dict[str, Any], tmp_path: Path
+    ) -> None:
+        path = make(tmp_path / "a.zarr", "zyx")
+        describe(path, {"multiscale": {"coordinateTransformations": [transform]}})
+        stack = io.read(path)
+        assert stack.geometry is None
+        assert len(stack.meta["notes"]) == 1
+        assert f"by a {transform['type']} that is not read" in stack.meta["notes"][0]
+
+    def test_a_scale_without_a_shift_is_no_place(self, tmp_path: Path) -> None:
+        path = make(tmp_path / "a.zarr", "zyx")
+        scale = {"type": "scale", "scale": [2.0, 0.5, 0.25]}
+        datasets = [{"path": "0", "coordinateTransformations": [scale]}]
+        describe(path, {"multiscale": {"datasets": datasets}})
+        geometry = io.read(path).geometry
+        assert geometry is not None
+        assert not geometry.has_place
+
+    def test_a_single_image_of_bioformats2raw_is_entered(self, tmp_path: Path) -> None:
+        zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=3)
+        make(tmp_path / "a.zarr" / "0", "zyx")
+        np.testing.assert_array_equal(io.read(tmp_path / "a.zarr")[2], pixels_of("zyx")[2])
+        make(tmp_path / "a.zarr" / "1", "zyx")
+        with pytest.raises(UsageError, match=r"name one inside it \(0, 1\)"):
+            io.read(tmp_path / "a.zarr")
+
+
+class TestChannels:
+    def test_their_names_and_the_option_are_noted(self, tmp_path: Path) -> None:
+        path = make(tmp_path / "a.zarr", "czyx")
+        describe(path, {"omero": {"channels": [{"label": "DAPI"}, {"color": "00FF00"}]}})
+        stack = io.read(path)
+        assert stack.meta["channel_names"] == ("DAPI", "")
+        assert stack.meta["notes"] == (
+            "2 channels (0 DAPI, 1): all are read; the option channel chooses one",
+        )
+        assert io.read(path, channel=1).meta["notes"] == ()
+
+    def test_axes_are_recognised_by_their_types(self, tmp_path: Path) -> None:
+        path = make(tmp_path / "a.zarr", "czyx")
+        axes = [{"name": "Fluorescence", "type": "channel"}]
+        axes += [{"name": name, "type": "space", "unit": "micrometer"} for name in "ZYX"]
+        describe(path, {"multiscale": {"axes": axes}})
+        assert io.read(path).source.shape == (4, 10, 12, 2)
+
+
+class TestLabels:
+    @pytest.fixture
+    def image(self, tmp_path: Path) -> Path:
+        path = make(tmp_path / "a.zarr", "zyx")
+        self.add_labels(path, "cells")
+        return path
+
+    def add_labels(self, path: Path, name: str) -> np.ndarray:
+        """Label images of two levels, with one named object."""
+        labels = (pixels_of("zyx") // 40).astype(np.uint8) % 3
+        inner = make(path / "labels" / name, "zyx")
+        group = zarr.open_group(str(inner), mode="r+")
+        for level, pixels in enumerate((labels, labels[:, ::2, ::2])):
+            del group[str(level)]
+            group.create_array(str(level), data=pixels, chunks=(1, 5, 6))
+        properties = [{"label-value": 1, "name": "nucleus"}, {"label-value": 7, "class": "none"}]
+        describe(inner, {"image-label": {"version": "0.5", "properties": properties}})
+        names = [entry.name for entry in (path / "labels").iterdir() if entry.is_dir()]
+        parent = zarr.open_group(str(path / "labels"), mode="a", zarr_format=3)
+        parent.attrs["ome"] = {"version": "0.5", "labels": sorted(names)}
+        return labels
+
+    @pytest.mark.parametrize("inner", ["", "labels", "labels/cells"])
+    def test_they_are_masks_of_the_image(self, inner: str, image: Path) -> None:
+        labels = self.add_labels(image, "cells")
+        masks = io.read_masks(image / inner, io.read(image))
+        np.testing.assert_array_equal(masks.labels, labels)
+        assert masks.names == {1: "nucleus", 2: ""}
+
+    def test_of_several_one_is_named(self, image: Path) -> None:
+        labels = self.add_labels(image, "nuclei")
+        with pytest.raises(UsageError, match=r"holds the label images cells, nuclei; name one"):
+            io.read_masks(image, io.read(image))
+        masks = io.read_masks(image / "labels/nuclei", io.read(image))
+        np.testing.assert_array_equal(masks.labels, labels)
+
+    def test_the_level_is_that_of_the_image(
+        self, image: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        labels = self.add_labels(image, "cells")
+        monkeypatch.setattr("segscope.io.zarr_metadata.MAX_FRAME_PIXELS", 100)
+        masks = io.read_masks(image, io.read(image))
+        np.testing.assert_array_equal(masks.labels, labels[:, ::2, ::2])
+
+    def test_a_plain_array_may_be_labels(self, tmp_path: Path) -> None:
+        labels = (pixels_of("zyx") % 4).astype(np.uint8)
+        zarr.save_array(str(tmp_path / "m.zarr"), labels)
+        np.testing.assert_array_equal(io.read_masks(tmp_path / "m.zarr").labels, labels)

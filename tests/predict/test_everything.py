@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from segscope.errors import Cancelled, UsageError
 from segscope.inference.crop import Crop
 from segscope.masks import encode_runs
-from segscope.models.engine import AnswerRule, Engine
+from segscope.models.engine import AnswerRule, Decoded, Engine
 from segscope.predict import Grid, everything
 from segscope.predict.everything import GridSearch, overlapping_windows, search_crop
 from segscope.predict.instances import Instance, flatten, remove_duplicates
@@ -106,17 +109,22 @@ def test_windows_become_finer_while_they_show_more(side: int, spacing: int, crop
     assert all(done <= total for done, total in reported)
 
 
-def test_networks_of_a_single_mask_give_one_for_each_point(sam2: Engine, clip: Stack) -> None:
-    crop = Crop.whole(clip.size_hw)
+@pytest.mark.parametrize(("candidates", "masks"), [(0, 3), (1, 1)])
+def test_networks_of_a_single_mask_give_one_for_each_point(
+    candidates: int, masks: int, sam2: Engine, clip: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = []
+
+    def decode(*given: Any, **options: Any) -> Decoded:
+        decoded.append(original(*given, **options))
+        return decoded[-1]
+
+    original = sam2.decode
+    monkeypatch.setattr(sam2, "decode", decode)
+    monkeypatch.setattr(sam2, "answer_rule", AnswerRule(candidates))  # type: ignore[arg-type]
     rgb = np.repeat(clip[0][..., None], 3, axis=-1)
-    points = Grid(points=2, least_iou=-1e9, least_stability=0.0, least_pixels=0, most_share=1.0)
-    three = len(search_crop(sam2, rgb, crop, points))
-    sam2.answer_rule = AnswerRule(candidates=1)
-    try:
-        one = len(search_crop(sam2, rgb, crop, points))
-    finally:
-        sam2.answer_rule = AnswerRule()
-    assert three == 3 * one > 0
+    search_crop(sam2, rgb, Crop.whole(clip.size_hw), replace(ALL, points=2))
+    assert {answer.logits.shape[1] for answer in decoded} == {masks}
 
 
 def test_it_can_be_cancelled(sam2: Engine, clip: Stack) -> None:

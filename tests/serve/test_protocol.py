@@ -234,6 +234,17 @@ def test_running_out_of_descriptors_is_one_line(
     assert "no descriptors are left" in caplog.text
 
 
+def test_nonsense_does_not_fill_the_log(
+    run: Callable[..., Running], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = run()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(50):
+            with server.connect(b"\x00\xff nonsense\r\n\r\n") as connection:
+                assert read_all(connection).startswith(b"HTTP/1.1 400 ")
+    assert len(caplog.records) == 1
+
+
 def test_a_signal_ends_it_without_being_raised_again(tmp_path: Any) -> None:
     config = uvicorn.Config(app, log_config=None, lifespan="off", http="h11", loop="asyncio")
     server = GuardedServer(config, Connections(10))

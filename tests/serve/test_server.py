@@ -9,6 +9,7 @@ import re
 import signal
 import stat
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ import pytest
 from support.server_process import ServerProcess
 
 from segscope.client import Client, NotReachable, RemoteSession, ServerError, SessionUpdate
-from segscope.serve.server import ListenAddress, open_listener
+from segscope.serve.server import ListenAddress, open_listener, temporary_files
 
 READY_S = 120
 
@@ -286,3 +287,10 @@ def test_the_usual_port_or_another(tmp_path: Path) -> None:
             assert other.getsockname()[1] != usual
     with open_listener(ListenAddress(preferred_port=usual)) as again:
         assert again.getsockname()[1] == usual
+
+
+def test_temporary_files_are_in_the_project(tmp_path: Path) -> None:
+    outside = tempfile.gettempdir()
+    with temporary_files(tmp_path), tempfile.NamedTemporaryFile() as file:
+        assert Path(file.name).parent == tmp_path
+    assert tempfile.gettempdir() == outside

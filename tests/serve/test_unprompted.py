@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from support.monailabel_client import MonaiClient
+from support.pictures import bright_block, to_base64
 
 import segscope as ss
 from segscope.adapt import method, saved
@@ -179,3 +180,25 @@ def test_what_was_found_waits_for_a_person(server: Server) -> None:
     # carried over to another session they still wait
     server.open(model="mini", start_from=server.session_id, new=True)
     assert server.ask("GET", "/state")["reviewed"][0] == 3
+
+
+def test_cvat_gets_a_detector(serve: Callable[..., Server], probe: Path) -> None:
+    server = serve(models={"tissues": str(probe)}, compat=("cvat",), compat_open=True)
+    function = server.http.get("/api/functions/segscope-tissues").json()
+    annotations = function["metadata"]["annotations"]
+    assert annotations["type"] == "detector"
+    assert [label["name"] for label in json.loads(annotations["spec"])] == list(CLASSES)
+    answer = server.http.post(
+        "/api/function_invocations",
+        json={"image": to_base64(bright_block())},
+        headers={"x-nuclio-function-name": "segscope-tissues"},
+    )
+    assert answer.status_code == 200, answer.text
+    total = 0
+    for detection in answer.json():
+        assert detection["label"] in CLASSES
+        assert 0 <= float(detection["confidence"]) <= 1
+        *pixels, left, top, right, bottom = detection["mask"]
+        assert len(pixels) == (right - left + 1) * (bottom - top + 1)
+        total += sum(pixels)
+    assert 0 < total <= 64 * 96

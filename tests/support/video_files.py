@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,12 @@ KINDS: dict[str, dict[str, Any]] = {
         "b_frames": 2,
         "options": {"x264-params": "open-gop=1"},
     },
+    "pyramid.ts": {
+        "codec": "libx264",
+        "form": "mpegts",
+        "b_frames": 3,
+        "options": {"x264-params": "open-gop=1:ref=6:keyint=9:scenecut=0"},
+    },
     "intra_refresh.mp4": {"codec": "libx264", "options": {"x264-params": "intra-refresh=1"}},
     "one_key_frame.mkv": {"codec": "libx264", "group": 250},
     "ten_bit.mkv": {"codec": "libx264", "pixels": "yuv420p10le"},
@@ -38,6 +45,7 @@ KINDS: dict[str, dict[str, Any]] = {
     },
     "vp9.webm": {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}},
     "lossless.mkv": {"codec": "ffv1"},
+    "raw.mjpeg": {"codec": "mjpeg", "form": "mjpeg", "pixels": "yuvj420p"},
     "animated.gif": {"codec": "gif", "pixels": "rgb8"},
 }
 
@@ -51,6 +59,15 @@ def image(number: int, size_hw: tuple[int, int] = SIZE_HW) -> np.ndarray:
     x = number * 3 % (size_hw[1] - 12)
     found[28:40, x : x + 12] = (200, 100, 50)
     return found
+
+
+def set_display_matrix(path: Path, matrix: tuple[float, float, float, float]) -> None:
+    """Write a display matrix (a, b, c, d) into a MOV or MP4 file."""
+    data = bytearray(path.read_bytes())
+    place = data.index(b"tkhd") + 4 + 40
+    a, b, c, d = (round(number * 65536) for number in matrix)
+    data[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
 
 
 def number_in(frame: np.ndarray) -> int:

@@ -142,8 +142,6 @@ def _print_json(result: TrainingResult) -> None:
             "ended": result.outcome.why,
             "steps": progress.step,
             "seconds": round(progress.seconds, 1),
-            "before": result.gain.before,
-            "after": result.gain.after,
             "gain": result.gain.as_dict(),
             "record": record,
         }
@@ -162,7 +160,7 @@ def _print_result(result: TrainingResult) -> None:
     console.print_line(gain.text)
     if result.record is None:
         return
-    if not gain.shown:
+    if not gain.significant:
         console.print_line("try more images, more steps or another method")
     command = "everything"
     if result.record.method.promptable:

@@ -330,8 +330,7 @@ def _read_mask(path: Path, frame: int | None, stack: Stack) -> tuple[NDArray[np.
     """
     from segscope import io
 
-    # contours, and segments without a place, are masks on their scan only
-    needs_scan = path.is_file() and io.is_dicom(path)
+    needs_scan = io.needs_scan(path)
     masks = io.read_masks(path, like=stack if needs_scan else None)
     if masks.shape_zyx[0] > 1:
         if not needs_scan:

@@ -268,26 +268,22 @@ class Serve:
         if token is not None:
             pages = [f"{url}#token={token}" for url in urls]
         if self.as_json:
-            console.print_json(
-                {
-                    "url": url,
-                    "page": pages[0],
-                    "pages": pages,
-                    "token": token,
-                    "project": project,
-                    "compat": {
-                        name: f"{url}{self._compat_path(name)}" for name in self.settings.compat
-                    },
-                }
-            )
+            address = {
+                "url": url,
+                "page": pages[0],
+                "pages": pages,
+                "token": token,
+                "project": project,
+            }
+            console.print_json(address | self._compat_urls(url))
         else:
             console.print_line(f"project: {project}")
             for page in pages:
                 console.print_line(f"page:    {page}")
             if token is not None:
                 console.print_line(f"API:     {url} with the token {token}")
-            for name in self.settings.compat:
-                console.print_line(f"{name}: {url}{self._compat_path(name)}{self._token_note()}")
+            for name, compat_url in self._compat_urls(url).items():
+                console.print_line(f"{name}: {compat_url}{self._token_note()}")
             console.print_line("Press Ctrl-C to stop; all work is saved.")
         if self._is_readable_by_others():
             console.print_error(
@@ -302,13 +298,17 @@ class Serve:
 
         return self.address.certificate is None and not is_loopback(self.address.host)
 
-    def _compat_path(self, name: str) -> str:
-        """The path of an interface; of clients that cannot send the token, with a secret."""
+    def _compat_urls(self, url: str) -> dict[str, str]:
+        """The URL of each interface; for clients that cannot send the token, with a secret."""
         from segscope.serve.secret_paths import SECRET_PATHS, base_path
 
-        if name in SECRET_PATHS:
-            return base_path(self.settings, name)
-        return name
+        urls = {}
+        for name in self.settings.compat:
+            path = name
+            if name in SECRET_PATHS:
+                path = base_path(self.settings, name)
+            urls[name] = f"{url}{path}"
+        return urls
 
     def _token_note(self) -> str:
         if self.settings.compat_open:

@@ -143,7 +143,7 @@ def compare_methods(
     """
     for name in comparison.methods:
         method(name)
-    comparison = replace(comparison, choice=replace(comparison.choice, hold_back=True))
+    comparison = replace(comparison, choice=replace(comparison.choice, keep_test=True))
     scored = _scored_sets(comparison)
     _begin(comparison, loaders, resume)
     failed: dict[str, str] = {}
@@ -197,17 +197,17 @@ def _scored_sets(comparison: MethodComparison) -> ScoredSets:
     cases = [case for dataset in comparison.sets for case in dataset.cases]
     names = " + ".join(dataset.name for dataset in comparison.sets)
     parts = split(cases, comparison.choice, names)
-    keys = {(case.dataset, case.id) for case in parts.scored or parts.val}
+    keys = {(case.dataset, case.id) for case in parts.test or parts.val}
     reduced = []
     for dataset in comparison.sets:
         chosen = [case for case in dataset.cases if (case.dataset, case.id) in keys]
         if chosen:
             marked = tuple(replace(case, split="val") for case in chosen)
             reduced.append(replace(dataset, cases=marked))
-    kind = "held back"
-    if not parts.scored:
+    kind = "validation part"
+    if not parts.test:
         kind = "val"
-    elif parts.scored[0].split == "test":
+    elif parts.test[0].split == "test":
         kind = "test"
     return ScoredSets(reduced, f"{SCORED[kind]} {NOTE}")
 

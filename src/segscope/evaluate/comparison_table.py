@@ -31,7 +31,7 @@ NOTE = (
 )
 SCORED = {
     "test": "Dice on the test cases, which took no part in training.",
-    "held back": (
+    "validation part": (
         "Dice on validation patients that took no part in training; the others chose the steps."
     ),
     "val": (

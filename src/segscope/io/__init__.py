@@ -10,13 +10,24 @@ from pathlib import Path
 
 from segscope.errors import ReadError, SegscopeError, UsageError, WriteError
 from segscope.files import check_regular, reason_of
-from segscope.io import coco, image_files, metaimage, nifti, numpy_files, slides, zarr_files
+from segscope.io import (
+    coco,
+    image_files,
+    label_images,
+    metaimage,
+    nifti,
+    numpy_files,
+    slides,
+    zarr_files,
+)
 from segscope.io.base import Format, MaskFormat, ReadOptions, reading, suffix_of
+from segscope.io.dicom import gzipped, seg_reader, seg_writer
 from segscope.io.dicom import reader as dicom_reader
-from segscope.io.dicom import seg_reader, seg_writer
 from segscope.io.dicom.files import is_dicom
+from segscope.io.flat import note_flat
 from segscope.io.nrrd import reader as nrrd_reader
 from segscope.io.nrrd import segmentation as nrrd_segmentation
+from segscope.io.paths import describe_missing, find_path
 from segscope.io.tiff import reader as tiff_reader
 from segscope.io.tiff import writer as tiff_writer
 from segscope.io.video import frame_folder
@@ -33,6 +44,7 @@ FORMATS: tuple[Format, ...] = (
     *slides.FORMATS,
     *tiff_reader.FORMATS,
     *dicom_reader.FORMATS,
+    *gzipped.FORMATS,
     *video_reader.FORMATS,
     *frame_folder.FORMATS,
     *image_files.FORMATS,
@@ -43,7 +55,7 @@ MASK_FORMATS: tuple[MaskFormat, ...] = (
     *nifti.MASK_FORMATS,
     *nrrd_segmentation.MASK_FORMATS,
     *metaimage.MASK_FORMATS,
-    *image_files.MASK_FORMATS,
+    *label_images.MASK_FORMATS,
     *tiff_writer.MASK_FORMATS,
     *numpy_files.MASK_FORMATS,
     *coco.MASK_FORMATS,
@@ -64,7 +76,7 @@ _MASK_READERS: tuple[tuple[tuple[str, ...], _MaskReader], ...] = (
     (metaimage.SUFFIXES, metaimage.read_masks),
     (numpy_files.SUFFIXES, numpy_files.read_masks),
     (tiff_reader.SUFFIXES, tiff_writer.read_masks),
-    (image_files.SUFFIXES, image_files.read_masks),
+    (image_files.SUFFIXES, label_images.read_masks),
     ((".json",), coco.read_masks),
 )
 
@@ -96,7 +108,8 @@ def read(
     path = _check_exists(path)
     entry = _select_format(path)
     with reading(path, f"{entry.name} data"):
-        return entry.read(path, ReadOptions(series, volume, channel, resample_slices))
+        options = ReadOptions(series, volume, channel, resample_slices)
+        return note_flat(entry.read(path, options))
 
 
 def _select_format(path: Path) -> Format:
@@ -110,17 +123,17 @@ def _select_format(path: Path) -> Format:
             return entry
     if suffix_of(path, _ARCHIVES) is not None:
         raise UsageError(
-            f"{path} is an archive; unpack it, and name a file or a folder inside. Of archives, "
-            "only a .zip of DICOM files is read as it is."
+            f"{path} is an archive; unpack it, and name a file or a folder inside. Read as they "
+            "are: a .zip of DICOM files, and .gz of one DICOM or NIfTI file."
         )
     raise UsageError(f"{path} has an unknown format. Known formats: {_describe_formats()}.")
 
 
 def _check_exists(path: str | Path) -> Path:
-    path = Path(path).expanduser()
+    path = find_path(Path(path).expanduser())
     with reading(path, "a file or folder"):
         if not path.exists():
-            raise UsageError(f"{path} does not exist; check the spelling and the current folder")
+            raise UsageError(describe_missing(path))
         if path.is_dir():
             return path
         if not path.is_file():
@@ -163,6 +176,16 @@ def read_masks(path: str | Path, like: Stack | None = None) -> Masks:
     return masks
 
 
+def needs_scan(path: str | Path) -> bool:
+    """Whether the masks of a file may have a place only on their scan, so that `read_masks` wants
+    `like`: contours, and segments of images without positions.
+
+    Raises:
+        UsageError: nothing there, or an unknown format.
+    """
+    return _select_mask_reader(_check_exists(path)) is seg_reader.read_masks
+
+
 def _select_mask_reader(path: Path) -> _MaskReader:
     if path.is_file():
         if is_dicom(path):
@@ -170,10 +193,14 @@ def _select_mask_reader(path: Path) -> _MaskReader:
         for suffixes, reader in _MASK_READERS:
             if suffix_of(path, suffixes) is not None:
                 return reader
+        if any(entry.recognises(path) for entry in nifti.FORMATS):
+            return nifti.read_masks
         if any(entry.recognises(path) for entry in dicom_reader.FORMATS):
             return seg_reader.read_masks
-    elif not any(entry.recognises(path) for entry in zarr_files.FORMATS):
-        return image_files.read_masks
+    elif any(entry.recognises(path) for entry in zarr_files.FORMATS):
+        return zarr_files.read_masks
+    else:
+        return label_images.read_masks
     raise UsageError(
         f"{path} is not in a format that holds masks. Known: {', '.join(_mask_suffixes())}, "
         "a folder of PNGs."
@@ -253,7 +280,7 @@ def _writing(path: Path, entry: MaskFormat) -> Iterator[None]:
 
 def _select_mask_format(path: Path, is_folder: bool) -> MaskFormat:
     if is_folder:
-        return image_files.LabelFolder()
+        return label_images.LabelFolder()
     suffix = suffix_of(path, tuple(_mask_suffixes()))
     for entry in MASK_FORMATS:
         if suffix in entry.suffixes:
@@ -310,7 +337,7 @@ __all__ = [
     "MaskFormat",
     "ReadOptions",
     "check_output",
-    "is_dicom",
+    "needs_scan",
     "read",
     "read_masks",
     "write",

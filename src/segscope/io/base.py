@@ -37,6 +37,10 @@ SEGSCOPE_MAX_FRAME_PIXELS).
 """
 
 
+NO_SPACING = "the file states no usable voxel sizes; distances and volumes are unknown"
+"""Note of formats that can state them."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
     """Choices that a path may leave open.

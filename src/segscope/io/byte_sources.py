@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import gzip
 import os
 import tempfile
 import threading
@@ -17,7 +18,7 @@ import numpy as np
 
 from segscope.arrays import Pixels, PixelType
 from segscope.errors import ReadError
-from segscope.io.base import check_file, reading
+from segscope.io.base import MAX_BYTES, check_file, reading
 from segscope.io.frame_source import LazyFrames
 
 MAX_MEMORY_BYTES = 512 * 2**20
@@ -215,24 +216,37 @@ def open_plain_bytes(path: Path, offset: int, total: int) -> PlainBytes:
     return PlainBytes(path, offset)
 
 
-def resolve_data_file(header: Path, name: str) -> Path:
-    """The data file that a header names; it must lie in the folder of the header or below.
+def open_last_bytes(path: Path, total: int) -> PlainBytes:
+    """The last `total` stored bytes, after a check that so many are there."""
+    size = check_file(path)
+    if size < total:
+        raise ReadError(
+            f"{path} is cut off: {total} bytes of data are declared as its last, but it has only "
+            f"{size} bytes. Copy or export it again."
+        )
+    return PlainBytes(path, size - total)
+
+
+def measure_inflated(path: Path, offset: int, codec: Codec = "deflate") -> int:
+    """Bytes that the gzip or bzip2 streams from `offset` on inflate to; nothing is stored.
 
     Raises:
-        ReadError: a path that leads out of that folder, or to nothing.
+        ReadError: damaged, or more than the limit of one file.
     """
-    folder = header.parent.resolve()
-    data = (folder / name).resolve()
-    if not data.is_relative_to(folder):
-        raise ReadError(
-            f"{header} refers to its data as {name!r}, outside its own folder; "
-            "put both files into one folder"
-        )
-    if not data.is_file():
-        raise ReadError(
-            f"{header} refers to its data as {name!r}, which is not there; copy both files together"
-        )
-    return data
+    length = 0
+    with reading(path, "compressed data"), path.open("rb") as file:
+        file.seek(offset)
+        inflated: IO[bytes] = bz2.BZ2File(file)
+        if codec == "deflate":
+            inflated = gzip.GzipFile(fileobj=file)  # type: ignore[assignment]
+        while chunk := inflated.read(16 * _CHUNK):
+            length += len(chunk)
+            if length > MAX_BYTES:
+                raise ReadError(
+                    f"{path} inflates to more than {MAX_BYTES / 2**30:.0f} GiB; "
+                    "if it is correct, raise SEGSCOPE_MAX_BYTES"
+                )
+    return length
 
 
 # --- frames of them ------------------------------------------------------------------------------

@@ -46,6 +46,17 @@ def iter_label_frames(masks: Masks, path: Path) -> Iterator[Pixels]:
         yield labels.astype(dtype)
 
 
+def warn_of_unit(path: Path, source: Stack | None) -> None:
+    """Warn that a file in millimetres may be shown apart from a scan in another unit."""
+    if source is not None and source.meta.get("length_unit_mm", 1) != 1:
+        log.warning(
+            "%s is in millimetres, but %s in another unit of length: programs that ignore units "
+            "show them apart. Write .nrrd or .seg.nrrd, which keep the unit of the scan.",
+            path,
+            source.path,
+        )
+
+
 # --- labels to masks -----------------------------------------------------------------------------
 
 
@@ -121,6 +132,7 @@ def place_on_grid(masks: Masks, like: Stack | None, path: Path) -> Masks:
     """Masks on the grid of `like`: flipped, turned, cropped and padded by the affines if need be.
 
     Voxels are moved whole, never interpolated. `like` may run along another axis than the file.
+    Where one of the two has no place in the world, size and spacing must be equal.
 
     Raises:
         ReadError: the file lies on a grid that whole voxel steps do not reach.
@@ -129,6 +141,8 @@ def place_on_grid(masks: Masks, like: Stack | None, path: Path) -> Masks:
         return masks
     if masks.geometry is None or like.geometry is None:
         return _place_by_shape(masks, like, path)
+    if not (masks.geometry.has_place and like.geometry.has_place):
+        return _place_by_size(masks, masks.geometry, like, path)
     if masks.shape_zyx == like.shape_zyx and masks.geometry.same_grid(like.geometry):
         return replace(masks, geometry=like.geometry, times_s=like.times_s, axis=like.axis)
     step, shift = _whole_voxel_steps(masks.geometry, like.geometry, masks, like, path)
@@ -146,6 +160,22 @@ def place_on_grid(masks: Masks, like: Stack | None, path: Path) -> Masks:
         times_s=like.times_s,
         axis=like.axis,
     )
+
+
+def _place_by_size(masks: Masks, source: Geometry, like: Stack, path: Path) -> Masks:
+    """Masks that fit in shape and spacing, where the file or the stack states no place."""
+    target = like.geometry
+    assert target is not None
+    turned = source.transposed(like.axis)
+    if not turned.same_grid(target):
+        raise _other_grid_error(turned, target, masks, like, path)
+    if target.has_place:
+        log.warning(
+            "%s states voxel sizes only, no place: its voxels are matched with those of the stack "
+            "in their stored order",
+            path,
+        )
+    return _place_by_shape(masks, like, path)
 
 
 def _place_by_shape(masks: Masks, like: Stack, path: Path) -> Masks:
@@ -180,12 +210,22 @@ def _whole_voxel_steps(
     off = exact_step @ corners + exact_shift[:, None] - (step @ corners + shift[:, None])
     is_axis_swap = np.array_equal(np.abs(step).sum(axis=0), [1, 1, 1])
     if not is_axis_swap or np.abs(off).max() > _MAX_OFF_GRID:
-        raise ReadError(
-            f"{path} lies on another grid: {_describe_grid(masks.shape_zyx, source)}; the stack "
-            f"has {_describe_grid(like.shape_zyx, target)}. Resample the masks onto the grid of "
-            "the stack first."
-        )
+        raise _other_grid_error(source, target, masks, like, path)
     return step, shift
+
+
+def _other_grid_error(
+    source: Geometry,
+    target: Geometry,
+    masks: Masks,
+    like: Stack,
+    path: Path,
+) -> ReadError:
+    return ReadError(
+        f"{path} lies on another grid: {_describe_grid(masks.shape_zyx, source)}; the stack "
+        f"has {_describe_grid(like.shape_zyx, target)}. Resample the masks onto the grid of "
+        "the stack first."
+    )
 
 
 def _format_shape(shape: tuple[int, ...]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -19,6 +19,7 @@ from segscope.errors import ReadError, UsageError
 from segscope.files import atomic
 from segscope.geometry import LPS_TO_RAS, Geometry
 from segscope.io.base import (
+    NO_SPACING,
     FileFormat,
     ReadOptions,
     check_declared,
@@ -33,14 +34,22 @@ from segscope.io.byte_sources import (
     InflatedBytes,
     RawFrames,
     RawLayout,
+    open_last_bytes,
     open_plain_bytes,
+)
+from segscope.io.data_files import (
+    JoinedBytes,
+    expand_pattern,
+    names_list,
     resolve_data_file,
+    share_bytes,
 )
 from segscope.io.label_frames import (
     iter_label_frames,
     label_type,
     masks_from_stack,
     place_on_grid,
+    warn_of_unit,
 )
 from segscope.masks import Masks
 from segscope.stack import Kind, Stack
@@ -48,6 +57,7 @@ from segscope.stack import Kind, Stack
 SUFFIXES = (".mha", ".mhd")
 _WHAT = "a MetaImage file"
 _MAX_HEADER = 2**16
+_MAX_LIST = 2**24
 _MAX_CHANNELS = 64
 _TYPES = {
     "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4",
@@ -76,10 +86,21 @@ class MetaImage(FileFormat):
 
 @dataclass(frozen=True)
 class _Header:
-    """Fields by lower-case name, and the byte behind them."""
+    """What a MetaImage header states.
+
+    Attributes:
+        fields: by name in lower case.
+        end: the byte behind them.
+        files: names of the data files, where the header ends with their list.
+    """
 
     fields: dict[str, str]
     end: int
+    files: Sequence[str] = ()
+
+    @property
+    def lists_files(self) -> bool:
+        return names_list(self.fields["elementdatafile"])
 
     def flag(self, *names: str, default: str = "false") -> bool:
         """Whether any of these fields is set."""
@@ -110,10 +131,13 @@ def _read_header(path: Path) -> _Header:
             if equals:
                 fields[name.strip().lower()] = value.strip()
         end = file.tell()
+        files: list[str] = []
+        if names_list(fields["elementdatafile"]):
+            files = file.read(_MAX_LIST).decode("utf-8", "replace").split("\n")
     for name in ("ndims", "dimsize", "elementtype"):
         if name not in fields:
             raise ReadError(f"{path} has a header without {name}; it is damaged")
-    return _Header(fields, end)
+    return _Header(fields, end, [name.strip() for name in files if name.strip()])
 
 
 def _read_stack(path: Path, header: _Header, options: ReadOptions) -> Stack:
@@ -139,7 +163,35 @@ def _read_stack(path: Path, header: _Header, options: ReadOptions) -> Stack:
     frames = RawFrames(path, data, RawLayout(stored, shape, start=volume * volume_bytes))
     kind: Kind = "image" if z == 1 else "volume"
     modality = _MODALITIES.get(fields.get("modality", "").upper())
-    return Stack(frames, kind, modality, _read_geometry(path, header, len(sizes)), path=path)
+    geometry = _read_geometry(path, header, len(sizes))
+    notes = _describe_unused(fields)
+    if geometry is None:
+        notes.append(NO_SPACING)
+    meta = {"notes": tuple(notes)}
+    return Stack(frames, kind, modality, geometry, path=path, meta=meta)
+
+
+def _describe_unused(fields: dict[str, str]) -> list[str]:
+    """Notes on what a header states and no common reader, ITK first, applies."""
+    notes = []
+    unit = fields.get("distanceunits", "mm")
+    if unit not in ("mm", "?"):
+        notes.append(f"the file states DistanceUnits = {unit}; millimetres are assumed, as in ITK")
+    slope = fields.get("elementtointensityfunctionslope", "1")
+    offset = fields.get("elementtointensityfunctionoffset", "0")
+    if not (_is_number(slope, 1) and _is_number(offset, 0)):
+        notes.append(
+            f"the file states an intensity of {slope} x value + {offset}, which is not applied, "
+            "as in ITK"
+        )
+    return notes
+
+
+def _is_number(text: str, number: float) -> bool:
+    try:
+        return float(text) == number
+    except ValueError:
+        return False
 
 
 def _stored_type(path: Path, header: _Header, channels: int) -> PixelType:
@@ -160,21 +212,28 @@ def _open_data(path: Path, header: _Header, total: int) -> ByteSource:
     name = header.fields["elementdatafile"]
     if not header.flag("binarydata", default="true"):
         raise ReadError(f"{path} stores its values as text; save it as binary data first")
-    if name.upper().startswith("LIST") or "%" in name:
-        raise ReadError(
-            f"{path} spreads its data over several files; save it as one .mha file first"
-        )
+    if name.upper() == "LOCAL":
+        return _open_file(path, header, header.end, total)
     skip = int(header.fields.get("headersize", "0"))
-    file = path
-    start = header.end
-    if name.upper() != "LOCAL":
-        file = resolve_data_file(path, name)
-        start = skip
+    if skip < -1:
+        raise ReadError(f"{path} has the field HeaderSize = {skip}; expected -1, 0 or more")
+    if not header.lists_files and "%" not in name:
+        return _open_file(resolve_data_file(path, name), header, skip, total)
+    names = header.files
+    if "%" in name:
+        names = expand_pattern(path, name)
+    part_bytes = share_bytes(path, names, total, None)
+    files = [resolve_data_file(path, name) for name in names]
+    return JoinedBytes([_open_file(file, header, skip, part_bytes) for file in files], part_bytes)
+
+
+def _open_file(path: Path, header: _Header, start: int, total: int) -> ByteSource:
+    """Data of one file from a byte on; -1 stands for its last bytes."""
     if header.flag("compresseddata"):
-        return InflatedBytes(file, max(0, start), 0, total)
-    if skip == -1:  # the data are the last bytes of the file
-        start = max(0, check_file(file) - total)
-    return open_plain_bytes(file, start, total)
+        return InflatedBytes(path, max(0, start), 0, total)
+    if start == -1:
+        return open_last_bytes(path, total)
+    return open_plain_bytes(path, start, total)
 
 
 def _read_geometry(path: Path, header: _Header, dims: int) -> Geometry | None:
@@ -186,6 +245,7 @@ def _read_geometry(path: Path, header: _Header, dims: int) -> Geometry | None:
         return None
     matrix = header.numbers("transformmatrix", "orientation", "rotation")
     offset = header.numbers("offset", "position", "origin")
+    has_place = bool(matrix or offset)
     matrix = matrix or np.eye(dims).ravel().tolist()
     offset = offset or [0.0] * dims
     spacing = spacing or [1.0] * dims
@@ -200,7 +260,7 @@ def _read_geometry(path: Path, header: _Header, dims: int) -> Geometry | None:
     affine = np.eye(4)
     affine[:space, :space] = (directions * np.array(spacing[:space])[:, None]).T
     affine[:space, 3] = offset[:space]
-    return Geometry(LPS_TO_RAS @ affine)
+    return Geometry(LPS_TO_RAS @ affine, has_place)
 
 
 def read_masks(path: Path, like: Stack | None = None) -> Masks:
@@ -223,7 +283,8 @@ class MetaImageMasks:
         """Make the header."""
         _format_header(masks.on_stored_grid(), path.name)
 
-    def write(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
+    def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
+        warn_of_unit(path, source)
         masks = masks.on_stored_grid()
         if suffix_of(path, SUFFIXES) == ".mha":
             with atomic(path) as part, part.open("wb") as file:
@@ -288,7 +349,7 @@ def _format_header(masks: Masks, data: str, size: int = 0) -> bytes:
     z, y, x = masks.shape_zyx
     place: dict[str, str] = {}
     if masks.geometry is not None:
-        affine = LPS_TO_RAS @ masks.geometry.affine
+        affine = masks.geometry.lps_affine
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
         place["TransformMatrix"] = _join_numbers((affine[:3, :3] / spacing).T.ravel())
         place["Offset"] = _join_numbers(affine[:3, 3])

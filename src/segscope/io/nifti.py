@@ -8,13 +8,14 @@ from __future__ import annotations
 import gzip
 import io
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segscope.errors import ReadError, WriteError
+from segscope.errors import ReadError, SegscopeError, WriteError
 from segscope.files import atomic
 from segscope.io.base import (
     FileFormat,
@@ -32,6 +33,7 @@ from segscope.io.label_frames import (
     label_type,
     masks_from_stack,
     place_on_grid,
+    warn_of_unit,
 )
 from segscope.io.nifti_header import (
     GZIP_MAGIC,
@@ -43,6 +45,7 @@ from segscope.io.nifti_header import (
     read_times,
     read_voxel_type,
 )
+from segscope.io.nifti_labels import read_label_names
 from segscope.masks import Masks
 from segscope.stack import Kind, Stack
 
@@ -63,6 +66,10 @@ class Nifti(FileFormat):
     name = "NIfTI"
     suffixes = (*SUFFIXES, *_PAIR)
 
+    def recognises(self, path: Path) -> bool:
+        """By its suffix; a file that is merely called .gz by what is inside."""
+        return super().recognises(path) or (path.is_file() and _is_gzipped_nifti(path))
+
     def read(self, path: Path, options: ReadOptions) -> Stack:
         refuse_options(path, options, "volume")
         with reading(path, _WHAT):
@@ -70,6 +77,16 @@ class Nifti(FileFormat):
 
 
 # --- reading -------------------------------------------------------------------------------------
+
+
+def _is_gzipped_nifti(path: Path) -> bool:
+    if path.suffix.lower() != ".gz":
+        return False
+    try:
+        read_header(path)
+    except (SegscopeError, OSError):
+        return False
+    return True
 
 
 def _read_stack(path: Path, options: ReadOptions) -> Stack:
@@ -90,12 +107,12 @@ def _read_stack(path: Path, options: ReadOptions) -> Stack:
     shape: tuple[int, ...] = (frame_count, y, x)
     if channels > 1:
         shape = (*shape, channels)
-    slope, intercept = read_scaling(path, header)
+    notes: list[str] = []
+    slope, intercept = read_scaling(path, header, notes)
     layout = RawLayout(
         dtype, shape, start=volume * z * frame_bytes, slope=slope, intercept=intercept
     )
     frames = RawFrames(path, data, layout)
-    notes: list[str] = []
     geometry = read_geometry(header, lengths, notes)
     meta = _meta_of(header, notes)
     if is_clip:
@@ -117,7 +134,7 @@ def _meta_of(header: Header, notes: list[str]) -> dict[str, object]:
 
 def _header_and_data(path: Path) -> tuple[Path, Path]:
     """The file with the header and the file with the data."""
-    if suffix_of(path, SUFFIXES):
+    if not suffix_of(path, _PAIR):
         return path, path
     stem = path
     compression = ""
@@ -170,10 +187,14 @@ def _open_data(path: Path, header: Header, total: int, *, single: bool) -> ByteS
 
 
 def read_masks(path: Path, like: Stack | None = None) -> Masks:
-    """Masks of a label volume, on the grid of `like`."""
+    """Masks of a label volume, on the grid of `like`, with the names of its label table."""
     stack = Nifti().read(path, ReadOptions())
     with reading(path, "a NIfTI file with masks"):
-        return place_on_grid(masks_from_stack(stack), like, path)
+        masks = masks_from_stack(stack)
+        header_path, _ = _header_and_data(path)
+        table = read_label_names(header_path, stack.meta["source_header"])
+        names = {label: table.get(label, name) for label, name in masks.names.items()}
+        return place_on_grid(replace(masks, names=names), like, path)
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -192,6 +213,7 @@ class NiftiMasks:
         _label_header(masks.on_stored_grid(), source)
 
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
+        warn_of_unit(path, source)
         masks = masks.on_stored_grid()
         header = _label_header(masks, source)
         with atomic(path) as part, part.open("wb") as file:
@@ -220,7 +242,10 @@ def _label_header(masks: Masks, source: Stack | None) -> Header:
     if source_header is not None and _is_grid_of(source_header, masks, source):
         _copy_grid(header, source_header, masks)
     elif masks.geometry is not None:
-        _set_affine(header, masks.geometry.affine)
+        if masks.geometry.has_place:
+            _set_affine(header, masks.geometry.affine)
+        else:
+            header.set_zooms(masks.geometry.spacing_zyx_mm[::-1])
         header.set_xyzt_units("mm", "sec" if masks.times_s is not None else None)
     return header
 

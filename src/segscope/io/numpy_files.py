@@ -254,6 +254,7 @@ class NpzMasks:
             if masks.geometry is not None:
                 spacing = np.array(masks.geometry.spacing_zyx_mm[::-1])
                 _write_array(archive, "spacing", spacing)
+            if masks.geometry is not None and masks.geometry.has_place:
                 _write_array(archive, "affine", masks.geometry.affine)
 
 

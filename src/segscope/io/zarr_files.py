@@ -1,21 +1,16 @@
-"""OME-Zarr 0.4 and 0.5 (and plain zarr arrays) in, chunk by chunk. The metadata are JSON and are
-parsed here.
-"""
+"""OME-Zarr (and plain zarr arrays): images in, chunk by chunk, and label images as masks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from segscope._optional import require
 from segscope.arrays import Pixels
 from segscope.errors import ReadError, UsageError
-from segscope.geometry import Geometry
 from segscope.io.base import (
     FolderFormat,
     ReadOptions,
@@ -25,23 +20,18 @@ from segscope.io.base import (
     refuse_options,
 )
 from segscope.io.frame_source import LazyFrames
+from segscope.io.label_frames import masks_from_stack, place_on_grid
+from segscope.io.zarr_metadata import (
+    ZarrImage,
+    ZarrNode,
+    ome_attributes,
+    read_ome_image,
+    read_plain_array,
+)
+from segscope.masks import Masks
 from segscope.stack import Kind, Stack
 
-Json = Any
-"""What the metadata of an untrusted file hold."""
-ZarrNode = Any
-"""A zarr group or array; zarr is optional, so its types are not known here."""
-
 _MARKS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
-_MILLIMETRES = {
-    "meter": 1e3,
-    "centimeter": 10.0,
-    "millimeter": 1.0,
-    "micrometer": 1e-3,
-    "nanometer": 1e-6,
-    "angstrom": 1e-7,
-    "picometer": 1e-9,
-}
 _SECONDS = {
     "second": 1.0,
     "millisecond": 1e-3,
@@ -69,129 +59,29 @@ class OmeZarr(FolderFormat):
             ReadError: damaged, or axes that are no image, volume or video.
             MissingExtra: zarr is not installed.
         """
-        zarr = require("zarr", "zarr", "read OME-Zarr")
         refuse_options(path, options, "volume", "channel")
+        node = _open_node(path)
         with reading(path, _WHAT):
-            node = zarr.open(str(path), mode="r")
-            if hasattr(node, "keys"):
-                image = _read_ome_image(path, node)
-            else:
-                image = _read_plain_array(path, node)
+            image = _read_image(path, node)
             return _make_stack(path, image, ZarrFrames(path, image, options))
 
 
-# --- metadata ------------------------------------------------------------------------------------
+def _open_node(path: Path) -> ZarrNode:
+    zarr = require("zarr", "zarr", "read OME-Zarr")
+    with reading(path, _WHAT):
+        return zarr.open(str(path), mode="r")
 
 
-@dataclass
-class Axis:
-    """One axis of an array.
-
-    Attributes:
-        name: "t", "c", "z", "y" or "x".
-        unit: as the file names it, empty where it does not.
-        scale: distance of two neighbours, in that unit.
-        shift: coordinate of the first, in that unit.
-    """
-
-    name: str
-    unit: str = ""
-    scale: float = 1.0
-    shift: float = 0.0
-
-    @property
-    def scale_mm(self) -> float | None:
-        """Distance of two neighbours in millimetres; None where the unit is no length."""
-        if self.unit not in _MILLIMETRES:
-            return None
-        return self.scale * _MILLIMETRES[self.unit]
-
-    @property
-    def shift_mm(self) -> float:
-        return self.shift * _MILLIMETRES.get(self.unit, 1.0)
+def _is_group(node: ZarrNode) -> bool:
+    return hasattr(node, "keys")
 
 
-@dataclass(frozen=True)
-class ZarrImage:
-    """An array of full resolution and what its axes mean."""
-
-    array: ZarrNode
-    axes: Sequence[Axis]
-
-    def axis(self, name: str) -> Axis | None:
-        """The axis of a name, if the array has it."""
-        return {axis.name: axis for axis in self.axes}.get(name)
-
-    def length(self, name: str) -> int:
-        """Length of an axis; 1 where the array does not have it."""
-        names = [axis.name for axis in self.axes]
-        lengths = dict(zip(names, self.array.shape, strict=True))
-        return int(lengths.get(name, 1))
-
-
-def _read_plain_array(path: Path, array: ZarrNode) -> ZarrImage:
-    if array.ndim not in (2, 3):
-        raise ReadError(
-            f"{path} is a zarr array with {array.ndim} axes; "
-            "without OME metadata only 2 or 3 axes can be read"
-        )
-    return ZarrImage(array, list(map(Axis, "zyx"[-array.ndim :])))
-
-
-def _read_ome_image(path: Path, group: ZarrNode) -> ZarrImage:
-    attributes = dict(group.attrs)
-    multiscales = attributes.get("ome", attributes).get("multiscales")
-    if not multiscales:
-        listing = ", ".join(sorted(group.keys())[:8])
-        raise UsageError(
-            f"{path} is a zarr group without an image of its own; name one inside it ({listing})"
-        )
-    image = multiscales[0]
-    level = image["datasets"][0]
-    inner = str(level["path"])
-    if ".." in Path(inner).parts or Path(inner).is_absolute():
-        raise ReadError(
-            f"{path} names a level outside itself ({inner}); it is damaged or malicious"
-        )
-    array = group[inner]
-    axes = _read_axes(path, image, array.ndim)
-    _apply_transforms(axes, level.get("coordinateTransformations", []))
-    _apply_transforms(axes, image.get("coordinateTransformations", []))
-    return ZarrImage(array, axes)
-
-
-def _read_axes(path: Path, image: Mapping[str, Json], count: int) -> list[Axis]:
-    axes = list(map(_parse_axis, image.get("axes") or "tczyx"[-count:]))
-    names = [axis.name for axis in axes]
-    is_distinct = len(set(names)) == len(names) == count
-    if not is_distinct or not set(names) <= set("tczyx") or names[-2:] != ["y", "x"]:
-        raise ReadError(
-            f"{path} has the axes {names} for {count} dimensions; "
-            "expected any of t, c, z, and then y, x"
-        )
-    return axes
-
-
-def _parse_axis(entry: Json) -> Axis:
-    """An axis of OME-Zarr: an object with a name and a unit, or a name alone."""
-    if isinstance(entry, str):
-        return Axis(entry)
-    return Axis(str(entry["name"]), str(entry.get("unit", "")))
-
-
-def _apply_transforms(axes: Sequence[Axis], transforms: Iterable[Mapping[str, Json]]) -> None:
-    """Apply scales and translations, in their order, to the scale and shift of the axes."""
-    for transform in transforms:
-        kind = str(transform.get("type"))
-        values = list(map(float, transform.get(kind, [])))
-        if len(values) != len(axes):
-            continue
-        for axis, value in zip(axes, values, strict=True):
-            if kind == "scale":
-                axis.scale *= value
-                axis.shift *= value
-            elif kind == "translation":
-                axis.shift += value
+def _read_image(
+    path: Path, node: ZarrNode, shape_zyx: tuple[int, int, int] | None = None
+) -> ZarrImage:
+    if _is_group(node):
+        return read_ome_image(path, node, shape_zyx)
+    return read_plain_array(path, node)
 
 
 # --- frames --------------------------------------------------------------------------------------
@@ -257,11 +147,16 @@ class ZarrFrames(LazyFrames):
 
 
 def _make_stack(path: Path, image: ZarrImage, frames: ZarrFrames) -> Stack:
-    notes: tuple[str, ...] = ()
-    geometry = _make_geometry(image)
-    if geometry is None:
-        notes = ("the file names no unit of length for its axes: millimetres are unknown",)
-    meta: dict[str, object] = {"notes": notes}
+    notes = list(image.notes)
+    if not image.has_lengths and not notes:
+        notes.append("the file names no unit of length for its axes: millimetres are unknown")
+    meta: dict[str, object] = {}
+    if image.channel_names:
+        meta["channel_names"] = image.channel_names
+    if len(frames.shape) == 4:
+        notes.append(_describe_channels(image, frames.shape[3]))
+    meta["notes"] = tuple(notes)
+    geometry = image.geometry
     if frames.frame_axis == "z":
         kind: Kind = "image" if len(frames) == 1 else "volume"
         return Stack(frames, kind, "microscopy", geometry, None, path, meta=meta)
@@ -270,30 +165,62 @@ def _make_stack(path: Path, image: ZarrImage, frames: ZarrFrames) -> Stack:
     if time_axis is not None and time_axis.unit in _SECONDS and time_axis.scale > 0:
         interval = time_axis.scale * _SECONDS[time_axis.unit]
         times = np.arange(len(frames), dtype=np.float64) * interval
-    spacing = [axis.scale_mm for axis in image.axes if axis.name in "yx"]
-    if _has_length_units(image):
+    if image.has_lengths:
+        spacing = [axis.scale_mm for axis in image.axes if axis.name in "yx"]
         meta["pixel_spacing_mm"] = tuple(spacing)
-    return Stack(frames, "video", "microscopy", None, times, path, meta=meta)
+    return Stack(frames, "video", "microscopy", geometry, times, path, meta=meta)
 
 
-def _has_length_units(image: ZarrImage) -> bool:
-    return all(axis.unit in _MILLIMETRES for axis in image.axes if axis.name in "zyx")
+def _describe_channels(image: ZarrImage, count: int) -> str:
+    names = [f"{number} {name}".strip() for number, name in enumerate(image.channel_names[:count])]
+    listing = f" ({', '.join(names)})" if any(image.channel_names) else ""
+    return f"{count} channels{listing}: all are read; the option channel chooses one"
 
 
-def _make_geometry(image: ZarrImage) -> Geometry | None:
-    """Affine by scales and shifts; None where an axis of space has no length."""
-    if not _has_length_units(image):
-        return None
-    affine = np.eye(4)
-    for column, name in enumerate("xyz"):
-        axis = image.axis(name)
-        if axis is None:
-            continue
-        if not 0 < axis.scale < math.inf:
-            return None
-        affine[column, column] = axis.scale_mm
-        affine[column, 3] = axis.shift_mm
-    return Geometry(affine)
+# --- masks ---------------------------------------------------------------------------------------
+
+
+def read_masks(path: Path, like: Stack | None = None) -> Masks:
+    """Masks of a label image, on the grid of `like`.
+
+    Args:
+        path: a label image, or the image whose only label image it is.
+        like: the stack; of a pyramid, the level of its size is read.
+
+    Raises:
+        UsageError: several label images.
+        ReadError: damaged, or not labels.
+    """
+    node = _open_node(path)
+    with reading(path, "an OME-Zarr label image"):
+        shape_zyx = None if like is None else like.shape_zyx
+        image = _read_image(path, _find_labels(path, node), shape_zyx)
+        stack = _make_stack(path, image, ZarrFrames(path, image, ReadOptions()))
+        masks = masks_from_stack(stack)
+        names = {label: image.label_names.get(label, "") for label in masks.names}
+        return place_on_grid(replace(masks, names=names), like, path)
+
+
+def _find_labels(path: Path, node: ZarrNode) -> ZarrNode:
+    """The label image of a node: itself, or the only one among its labels."""
+    if not _is_group(node) or "image-label" in ome_attributes(node):
+        return node
+    labels = node
+    if "labels" in node:
+        labels = node["labels"]
+    names = ome_attributes(labels).get("labels")
+    if not isinstance(names, list) or not names:
+        return node
+    if len(names) > 1:
+        listing = ", ".join(map(str, names[:8]))
+        raise UsageError(
+            f"{path} holds the label images {listing}; name one of them, as in "
+            f"{path / 'labels' / str(names[0])}"
+        )
+    name = str(names[0])
+    if ".." in Path(name).parts or Path(name).is_absolute():
+        raise ReadError(f"{path} names a label image outside itself ({name}); it is damaged")
+    return labels[name]
 
 
 FORMATS = (OmeZarr(),)

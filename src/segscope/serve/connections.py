@@ -67,6 +67,27 @@ class Connections:
             del self._counts[address]
 
 
+class OncePerMinute(logging.Filter):
+    """Passes each warning of a logger once a minute, and all errors.
+
+    Anybody can cause the warnings of a protocol.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._logged: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.ERROR:
+            return True
+        now = time.monotonic()
+        before = self._logged.get(str(record.msg))
+        if before is not None and now - before < _LOG_PAUSE_S:
+            return False
+        self._logged[str(record.msg)] = now
+        return True
+
+
 class RareWarning:
     """A warning that is logged once a minute at most, with the number of times it applied."""
 
@@ -86,4 +107,4 @@ class RareWarning:
             count = self._count
             self._count = 0
             self._logged = now
-        log.warning("%s (%d times since the last such line)", self._message, count)
+        log.warning("%s (%d since the last such line)", self._message, count)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
-from segscope.serve.connections import BACKLOG, Connections, RareWarning
+from segscope.serve.connections import BACKLOG, Connections, OncePerMinute, RareWarning
 
 _OUT_OF_DESCRIPTORS = "socket.accept() out of system resource"  # asyncio's wording
 _TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -159,12 +160,21 @@ class GuardedServer(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self.stop_signal: int | None = None
+        self._quiet = OncePerMinute()
         self._register = connections
         self._deadlines = deadlines
         self._on_shutdown = on_shutdown
         self._out_of_descriptors = RareWarning(
             "no descriptors are left for new connections; they have to wait for a second"
         )
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        logger = logging.getLogger("uvicorn.error")
+        logger.addFilter(self._quiet)
+        try:
+            await super().serve(sockets)
+        finally:
+            logger.removeFilter(self._quiet)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:

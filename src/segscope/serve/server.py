@@ -89,7 +89,7 @@ def run_server(
         listener,
         _umask(settings),
         Workspace(settings) as workspace,
-        _temporary_files(workspace.temporary_folder),
+        temporary_files(workspace.temporary_folder),
         access_log(settings.project),
     ):
         prepare(workspace)
@@ -117,7 +117,7 @@ def _umask(settings: ServerSettings) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _temporary_files(folder: Path) -> Iterator[None]:
+def temporary_files(folder: Path) -> Iterator[None]:
     """Place temporary files of this process in a folder.
 
     The system's folder is often small, readable by all, and not emptied when a server is killed.

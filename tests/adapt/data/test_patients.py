@@ -60,32 +60,30 @@ def make_cases(patients: int, **changes: str) -> list[Case]:
 def test_small_sets_hold_out_more_than_a_fifth(patients: int, count: int) -> None:
     parts = split_cases(make_cases(patients), "set", max_patients=0, seed=0)
     assert (len(parts.val), len(parts.train)) == (count, patients - count)
-    assert not parts.scored
+    assert not parts.test
 
 
-@pytest.mark.parametrize(
-    ("val", "scored"), [(1, 0), (2, 1), (3, 1), (4, 2), (7, 4), (8, 5), (12, 6)]
-)
-def test_patients_are_held_back_from_those_to_validate_on(val: int, scored: int) -> None:
+@pytest.mark.parametrize(("val", "test"), [(1, 0), (2, 1), (3, 1), (4, 2), (7, 4), (8, 5), (12, 6)])
+def test_a_part_of_the_validation_patients_tests_the_result(val: int, test: int) -> None:
     cases = [
         *make_cases(4),
         *(replace(case, id=f"v{case.id}") for case in make_cases(val, split="val")),
     ]
-    parts = split_cases(cases, "set", max_patients=0, seed=0, hold_back=True)
-    assert (len(parts.scored), len(parts.val)) == (scored, val - scored)
-    assert not {case.id for case in parts.scored} & {case.id for case in (*parts.val, *parts.train)}
+    parts = split_cases(cases, "set", max_patients=0, seed=0, keep_test=True)
+    assert (len(parts.test), len(parts.val)) == (test, val - test)
+    assert not {case.id for case in parts.test} & {case.id for case in (*parts.val, *parts.train)}
 
 
-def test_test_cases_are_held_back_instead_where_there_are_any() -> None:
+def test_test_cases_test_the_result_where_there_are_any() -> None:
     test = [replace(case, id=f"t{case.id}") for case in make_cases(3, split="test")]
     trained = replace(test[0], group="p0")  # another image of a patient to train on
     parts = split_cases(
-        [*make_cases(5), *test[1:], trained], "set", max_patients=0, seed=0, hold_back=True
+        [*make_cases(5), *test[1:], trained], "set", max_patients=0, seed=0, keep_test=True
     )
-    assert [case.id for case in parts.scored if case.id.startswith("t")] == [
-        case.id for case in parts.scored
+    assert [case.id for case in parts.test if case.id.startswith("t")] == [
+        case.id for case in parts.test
     ]
-    assert trained not in parts.scored
+    assert trained not in parts.test
     assert len(parts.val) == 2
 
 

@@ -95,6 +95,20 @@ def test_a_run_without_gain_stops_early(data: Data) -> None:
     )
 
 
+def test_the_base_is_saved_where_the_gain_is_not_there_for_others(data: Data) -> None:
+    work = trainer(
+        attached(METHODS["decoder"], "sam2"), data, replace(BOX, steps=2, validate_every=1)
+    )
+    before = work.adapted.copy_tensors()
+    scores = iter([[0.5] * 5, [0.7, 0.5, 0.5, 0.5, 0.52], [0.4, 0.53, 0.53, 0.53, 0.53]])
+    work.validate = lambda _adapted: ValidationScores(dict(zip("abcde", next(scores), strict=True)))
+    progress = work.run().progress
+    assert progress.gain.kept_base
+    assert (progress.best["step"], progress.best["dice"]) == (0.0, 0.5)
+    assert all(torch.equal(item, before[name]) for name, item in progress.best_tensors.items())
+    assert progress.best_tensors.keys() == before.keys()
+
+
 def test_the_rate_rises_and_falls() -> None:
     rates = [schedule_rate(step, 100, 0.1) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)

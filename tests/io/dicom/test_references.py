@@ -28,6 +28,7 @@ class TestBothFormats:
         [
             ("StudyTime", "1"),
             ("StudyDate", "ANON"),
+            ("StudyDate", "1997.04.24"),
             ("PatientBirthDate", "20261399"),
             ("PatientSex", "Unknown"),
             ("PatientName", "A\\B"),

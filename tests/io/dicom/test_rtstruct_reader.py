@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from support.data import data_folder
 from support.dicom_files import along, oblique, write_series
@@ -107,6 +108,23 @@ class TestLeftOut:
         masks = read(tmp_path, stack, [Contour(WHOLE, 3), contour])
         assert masks.labels.sum() == 80
         assert note in notes(masks)
+        assert "regions" not in notes(masks)
+
+    def test_a_region_of_which_nothing_is_used(self, tmp_path: Path, stack: Stack) -> None:
+        point = Contour(WHOLE[:1], 4, "POINT", region=2)
+        masks = read(tmp_path, stack, [Contour(WHOLE, 3), point])
+        assert "regions without any contour that is used: region 2" in notes(masks)
+        assert masks.names == {1: "region 1", 2: "region 2"}
+
+    def test_a_region_that_is_not_listed(self, tmp_path: Path, stack: Stack) -> None:
+        contours = [Contour(WHOLE, 3), Contour(WHOLE, 4, region=2)]
+        path = write_structure_set(tmp_path / "a.dcm", stack, contours)
+        data = pydicom.dcmread(path)
+        del data.StructureSetROISequence[1]
+        data.save_as(path)
+        masks = io.read_masks(path, stack)
+        assert masks.labels.sum() == 80
+        assert "of a region that the file does not list (1)" in notes(masks)
 
     def test_the_edge_of_the_image_cuts(self, tmp_path: Path, stack: Stack) -> None:
         masks = read(tmp_path, stack, [Contour(box(-5, 5, 5, 13), 3), Contour(WHOLE, 4)])

@@ -153,6 +153,13 @@ def stills(folder: Path) -> Scan:
     return Scan(io.read(folder / "us"))
 
 
+def radiograph(folder: Path) -> Scan:
+    """One image with a pixel size and neither thickness nor place."""
+    image = header("1.2.840.10008.5.1.4.1.1.1", "CR", PixelSpacing=list(SPACING))
+    path = save(set_pixels(image, np.zeros(SIZE, np.int16)), folder / "cr.dcm")
+    return Scan(io.read(path))
+
+
 def several_files(folder: Path) -> Scan:
     """A volume over two multi-frame files."""
     positions = along(STEP, COUNT)
@@ -170,6 +177,7 @@ SCANS = [
     private_class,
     no_positions,
     stills,
+    radiograph,
     several_files,
 ]
 
@@ -182,7 +190,10 @@ def scan(request: pytest.FixtureRequest, tmp_path: Path) -> Scan:
 
 def write(scan: Scan, path: Path) -> Masks:
     masks = Masks.from_labels(
-        labels(), geometry=scan.stack.geometry, times_s=scan.stack.times_s, names={1: "a", 2: "b"}
+        labels()[: len(scan.stack)],
+        geometry=scan.stack.geometry,
+        times_s=scan.stack.times_s,
+        names={1: "a", 2: "b"},
     )
     io.check_output(path, scan.stack)
     io.write(masks, path, scan.stack)
@@ -262,6 +273,22 @@ class TestEveryScan:
             frame = frame_of[source.ReferencedSOPInstanceUID, number]
             assert np.array_equal(mask > 0, masks.mask(frame, segment.ReferencedSegmentNumber))
 
+    @pytest.mark.filterwarnings("ignore")
+    def test_highdicom_reads_it(self, scan: Scan, tmp_path: Path) -> None:
+        highdicom = pytest.importorskip("highdicom")
+        write(scan, tmp_path / "seg.dcm")
+        seg = highdicom.seg.segread(tmp_path / "seg.dcm")
+        assert seg.number_of_segments == 2
+        geometry = scan.stack.geometry
+        if geometry is None or not geometry.has_place or geometry.shares_place:
+            return
+        for number in (1, 2):
+            volume = seg.get_volume(segment_numbers=[number])
+            index = np.argwhere(volume.array[..., 0] > 0)
+            places = index @ volume.affine[:3, :3].T + volume.affine[:3, 3]
+            found = sorted(places.round(4).tolist())
+            np.testing.assert_allclose(found, places_by_scan(scan, number), atol=0.01)
+
     def test_contours_are_written_or_refused_with_what_works(
         self, scan: Scan, tmp_path: Path
     ) -> None:
@@ -277,7 +304,8 @@ class TestEveryScan:
             io.check_output(path, scan.stack)
 
     def test_a_single_object(self, scan: Scan, tmp_path: Path) -> None:
-        masks = Masks.from_labels((labels() == 1).astype(np.uint8), geometry=scan.stack.geometry)
+        only = (labels()[: len(scan.stack)] == 2).astype(np.uint8)
+        masks = Masks.from_labels(only, geometry=scan.stack.geometry)
         io.write(masks, tmp_path / "one.dcm", scan.stack)
         back = io.read_masks(tmp_path / "one.dcm", scan.stack)
         assert np.array_equal(back.labels, masks.labels)

@@ -41,6 +41,38 @@ class TestSpace:
         )
         np.testing.assert_allclose(stack.geometry.affine[:3], RAS[:3] * 1e-3)
 
+    @pytest.mark.parametrize("ending", [".nrrd", ".seg.nrrd"])
+    def test_masks_are_in_the_unit_of_their_scan(self, ending: str, tmp_path: Path) -> None:
+        """ITK ignores units, so masks in another one would lie elsewhere for it."""
+        sitk = pytest.importorskip("SimpleITK")
+        units = {"space units": ["um", "um", "um"]}
+        scan = io.read(make(tmp_path / "a.nrrd", affine=RAS, space="RAS", **units))
+        labels = np.zeros(scan.shape_zyx, np.uint8)
+        labels[3, 2, 4] = 1
+        io.write(Masks.from_labels(labels), tmp_path / f"m{ending}", scan)
+        image = sitk.ReadImage(str(tmp_path / "a.nrrd"))
+        masks = sitk.ReadImage(str(tmp_path / f"m{ending}"))
+        for voxel in ((4, 2, 3), (0, 0, 0)):
+            expected = image.TransformIndexToPhysicalPoint(voxel)
+            assert masks.TransformIndexToPhysicalPoint(voxel) == pytest.approx(expected)
+        back = io.read_masks(tmp_path / f"m{ending}", scan)
+        np.testing.assert_array_equal(back.labels, labels)
+
+    @pytest.mark.parametrize("ending", [".mha", ".nii.gz"])
+    def test_masks_in_millimetres_of_such_a_scan_are_a_warning(
+        self, ending: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        units = {"space units": ["um", "um", "um"]}
+        scan = io.read(make(tmp_path / "a.nrrd", affine=RAS, space="RAS", **units))
+        io.write(Masks(scan.shape_zyx, {}, {}), tmp_path / f"m{ending}", scan)
+        assert "programs that ignore units" in caplog.text
+
+    @pytest.mark.parametrize("names", [["pixel"] * 3, ["mm", "mm", "um"]])
+    def test_other_units_are_noted(self, names: list[str], tmp_path: Path) -> None:
+        scan = io.read(make(tmp_path / "a.nrrd", affine=RAS, space="RAS", **{"space units": names}))
+        np.testing.assert_allclose(scan.geometry.affine, RAS)
+        assert "millimetres are assumed" in scan.meta["notes"][0]
+
     @pytest.mark.parametrize("header", [{}, {"axis mins": [1.0, 2.0, 3.0]}])
     def test_masks_lie_on_a_scan_with_spacings_alone_for_others_too(
         self, header: dict[str, list[float]], tmp_path: Path
@@ -79,7 +111,9 @@ class TestSpace:
     def test_spacings_alone(self, tmp_path: Path) -> None:
         stack = io.read(make(tmp_path / "a.nrrd", spacings=[0.5, 0.6, 3.0]))
         assert stack.spacing_zyx_mm == (3.0, 0.6, 0.5)
-        assert io.read(make(tmp_path / "b.nrrd")).geometry is None
+        stack = io.read(make(tmp_path / "b.nrrd"))
+        assert stack.geometry is None
+        assert "no usable voxel sizes" in stack.meta["notes"][-1]
 
     def test_agrees_with_itk(self, tmp_path: Path) -> None:
         sitk = pytest.importorskip("SimpleITK")

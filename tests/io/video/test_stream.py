@@ -35,6 +35,24 @@ class TestFiles:
             container.mux(stream.encode(None))
         stack = io.read(path)
         assert [number_in(stack[index]) for index in (9, 0, 5)] == [9, 0, 5]
+        assert stack.meta["notes"] == ()
+
+    def test_of_several_streams_the_first_is_read_with_a_note(self, tmp_path: Path) -> None:
+        path = tmp_path / "two.mkv"
+        with av.open(str(path), "w") as container:
+            streams: list[Any] = [container.add_stream("ffv1", rate=25) for _ in range(2)]
+            for stream in streams:
+                stream.height, stream.width, stream.pix_fmt = *SIZE_HW, "yuv420p"
+            for number in range(5):
+                for shift, stream in enumerate(streams):
+                    pixels = image(number + 7 * shift)
+                    frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                    container.mux(stream.encode(frame))
+            for stream in streams:
+                container.mux(stream.encode(None))
+        stack = io.read(path)
+        assert [number_in(stack[index]) for index in range(5)] == list(range(5))
+        assert stack.meta["notes"] == ("the file holds 2 video streams: the first is read",)
 
     def test_equal_frames_are_told_apart_by_their_times(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -38,6 +38,14 @@ class TestImages:
         assert answer.json()["image_id"] == image_id
         assert len(server.http.get("/v1/images").json()) == 1
 
+    def test_an_upload_of_more_than_a_thousand_files(self, server: Server) -> None:
+        frame = io.BytesIO()
+        Image.new("L", (8, 8)).save(frame, "PNG")
+        files = [("file", (f"{number:04}.png", frame.getvalue())) for number in range(1001)]
+        answer = server.http.post("/v1/images", files=files)
+        assert answer.status_code == 201, answer.text
+        assert answer.json()["shape_zyx"] == [1001, 8, 8]
+
     def test_what_is_told_of_a_volume(self, server: Server) -> None:
         about = server.http.get(f"/v1/images/{server.image()}").json()
         assert about["shape_zyx"] == [7, 60, 80]

@@ -50,6 +50,28 @@ class TestPaths:
         assert "secret" not in json.dumps(answer.json()) or answer.status_code != 200
         assert server.http.get("/v1/images").json() == []
 
+    def test_files_of_a_git_annex_repository_are_served_by_their_names(
+        self, serve: Callable[..., Server], tmp_path: Path
+    ) -> None:
+        store = tmp_path / "repository/.git/annex/objects/key"
+        store.mkdir(parents=True)
+        Image.new("L", (9, 9)).save(store / "key.png")
+        base = tmp_path / "repository/sub"
+        base.mkdir()
+        (base / "scan.png").symlink_to("../.git/annex/objects/key/key.png")
+        Image.new("L", (9, 9), 7).save(base / "Scha\u0308del.png")
+        server = serve(roots=(base,))
+        listed = server.http.get("/v1/roots/0/files", params={"path": "."}).json()
+        assert "scan.png" in json.dumps(listed)
+        for name in ("scan.png", "Sch\u00e4del.png"):
+            answer = server.http.post("/v1/images/reference", json={"root": 0, "path": name})
+            assert answer.status_code < 300, answer.text
+        assert answer.json()["name"] == "Scha\u0308del.png"
+        assert {image["name"] for image in server.http.get("/v1/images").json()} == {
+            "scan.png",
+            "Scha\u0308del.png",
+        }
+
     def test_files_of_the_project_are_not_served(self, server: Server) -> None:
         for path in (
             "/../project.sqlite",

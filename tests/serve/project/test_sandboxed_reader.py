@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -24,3 +26,14 @@ def test_a_decoder_that_hangs_is_ended(tmp_path: Path) -> None:
     frames.worker.process.kill()
     assert frames[0].shape == (16, 16)  # another worker replaced it
     frames.close()
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_stack_states_whether_its_place_is_known(code: int, tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(np.zeros((4, 5, 6), np.uint8), None)
+    image.set_qform(np.diag([2.0, 2, 3, 1]), code)
+    nibabel.save(image, tmp_path / "a.nii")
+    stack = sandboxed_reader.read_sandboxed(tmp_path / "a.nii", {}, Limits())
+    assert stack.geometry is not None
+    assert stack.geometry.has_place == bool(code)
+    stack.source.close()

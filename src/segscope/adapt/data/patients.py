@@ -29,13 +29,13 @@ class CaseSplit:
     Attributes:
         train: to train on.
         val: to validate on; they choose the weights.
-        scored: kept from the run, to be scored afterwards; none unless that was requested.
+        test: kept from the run, to test its result; none unless that was requested.
         unlabelled: without truth.
     """
 
     train: list[Case]
     val: list[Case]
-    scored: list[Case]
+    test: list[Case]
     unlabelled: list[Case]
 
 
@@ -45,7 +45,7 @@ def split_cases(
     *,
     max_patients: int,
     seed: int,
-    hold_back: bool = False,
+    keep_test: bool = False,
 ) -> CaseSplit:
     """Decide what cases are used for.
 
@@ -54,7 +54,7 @@ def split_cases(
         name: of the data sets, for messages.
         max_patients: number of training patients, drawn by `seed`; 0 for all.
         seed: of drawing patients.
-        hold_back: whether some patients take no part in the run: those of the test cases, else a
+        keep_test: whether some patients take no part in the run: those of the test cases, else a
             part of those to validate on.
 
     Raises:
@@ -74,21 +74,21 @@ def split_cases(
     if not val:
         val, _ = _divide(train, _hold_out(train, name, seed))
     _, train = _divide(train, set(map(patient_of, val)))
-    scored: list[Case] = []
-    if hold_back:
-        scored, val = _hold_back(labelled, train, val, seed)
+    test: list[Case] = []
+    if keep_test:
+        test, val = _keep_test(labelled, train, val, seed)
     if max_patients:
         train, rest = _divide(train, _draw_patients(train, name, max_patients, seed))
         # cases that --max-patients leaves out may still serve methods that learn without truth
         unlabelled += [replace(case, targets=()) for case in rest]
-    return CaseSplit(train, val, scored, unlabelled)
+    return CaseSplit(train, val, test, unlabelled)
 
 
-def _hold_back(
+def _keep_test(
     labelled: Sequence[Case], train: Sequence[Case], val: list[Case], seed: int
 ) -> tuple[list[Case], list[Case]]:
-    """Cases to be scored after a run, and the others to validate on; none of the first where there
-    is only one patient.
+    """Cases to test the result of a run, and the others to validate on; none of the first where
+    there is only one patient.
     """
     used = set(map(patient_of, (*train, *val)))
     test = [case for case in labelled if case.split == "test" and patient_of(case) not in used]

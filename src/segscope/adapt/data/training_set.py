@@ -44,7 +44,7 @@ class CaseSelection:
         max_patients: number of training patients, drawn by `seed`; 0 for all.
         least_pixels: objects smaller than this on a frame are left out.
         seed: of drawing patients.
-        hold_back: whether some patients take no part in the run, to be scored afterwards; see
+        keep_test: whether some patients take no part in the run, to test its result; see
             `segscope.adapt.data.patients.split_cases`.
     """
 
@@ -52,7 +52,7 @@ class CaseSelection:
     max_patients: int = 0
     least_pixels: int = 16
     seed: int = 0
-    hold_back: bool = False
+    keep_test: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,7 @@ def split(cases: Sequence[Case], choice: CaseSelection, name: str) -> CaseSplit:
         name,
         max_patients=choice.max_patients,
         seed=choice.seed,
-        hold_back=choice.hold_back,
+        keep_test=choice.keep_test,
     )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from segscope.adapt.method import Adapted
 from segscope.adapt.training.curves import Row
-from segscope.adapt.validation.selection import Gain, choose_weights, honest_gain, table_of
+from segscope.adapt.validation.selection import Gain, choose_weights, cross_fit_gain, table_of
 from segscope.errors import CheckpointError, UsageError, WriteError
 from segscope.files import atomic
 
@@ -60,7 +60,7 @@ class RunProgress:
         step: completed steps.
         skipped: consecutive steps whose gradient was not finite.
         seconds: training time, summed over restarts.
-        best: figures of the weights that would be saved now, and their step.
+        best: figures of the weights that the validation patients have chosen, and their step.
         best_tensors: these weights, by name.
         highest: highest mean Dice so far, which is not always that of `best`.
         stale_validations: validations since then.
@@ -87,15 +87,26 @@ class RunProgress:
             self.stale_validations += 1
         self.validations.append(dict(patients))
 
+    def keep_base(self, tensors: dict[str, Tensor]) -> None:
+        """Save the network as it was before training."""
+        first = self.rows[0]
+        figures = {
+            name.removeprefix("val "): value
+            for name, value in first.items()
+            if name.startswith("val ")
+        }
+        self.best = {**figures, "step": first["step"]}
+        self.best_tensors = tensors
+
     @property
     def latest_is_best(self) -> bool:
-        """Whether the latest validation is that of the weights to save."""
+        """Whether the validation patients choose the latest weights."""
         return choose_weights(table_of(self.validations)) == len(self.validations) - 1
 
     @property
     def gain(self) -> Gain:
         """What the run has gained, on patients who did not choose the weights."""
-        return honest_gain(table_of(self.validations))
+        return cross_fit_gain(table_of(self.validations))
 
     def as_state(self) -> dict[str, Any]:
         """The progress as the checkpoint stores it; its keys are part of the file format."""

@@ -70,6 +70,7 @@ class Trainer:
         validate: scores of the network as it is, which decide. None for the method's own.
 
     Attributes:
+        initial: the tensors before training.
         stop: the signal that ends the run after the current step.
     """
 
@@ -96,6 +97,7 @@ class Trainer:
         if settings.precision == "auto":
             self.bfloat16 = self.device.type == "cuda"
         self.optimizer = torch.optim.AdamW(_parameter_groups(adapted, settings), lr=settings.rate)
+        self.initial = {name: item.cpu() for name, item in adapted.copy_tensors().items()}
         self.average = Average(adapted, settings.average)
         self.progress = RunProgress()
         self.steps = settings.steps
@@ -212,6 +214,8 @@ class Trainer:
             if not self.progress.rows:
                 self.validate_step({"step": 0.0})
             why = self._loop(draw, events, on_step)
+        if why != "signal" and self.progress.gain.kept_base:
+            self.progress.keep_base(self.initial)
         return TrainingOutcome(why, self.stop.number, self.progress)
 
     def save(self) -> None:

@@ -1,8 +1,8 @@
 """Which validated weights are saved, and what they gain on patients who did not choose them.
 
-The best of many validations on a few patients is partly luck. So the base is kept unless the gain
-exceeds its standard error over patients, and the gain that is reported is cross-fitted: for each
-patient, the weights are chosen by all other patients, and scored on this one.
+The best of many validations on a few patients is partly luck. So the gain that is reported is
+cross-fitted: for each patient, the weights are chosen by all other patients and scored on this one.
+The base is kept unless this gain exceeds its standard error over patients.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Gain:
 
     Attributes:
         before: mean Dice of the base over validation patients, 0 to 1.
-        after: the same of the weights that the other patients chose.
+        after: the same of the weights that the other patients chose; NaN for a single patient.
         interval: 95 % interval of the mean difference.
         patients: number of patients with both.
         kept_base: whether no weights were better than the base by more than chance, so that the
@@ -49,7 +49,7 @@ class Gain:
         return self.after - self.before
 
     @property
-    def shown(self) -> bool:
+    def significant(self) -> bool:
         """Whether the interval excludes that nothing was gained."""
         return self.interval.low > 0
 
@@ -58,8 +58,8 @@ class Gain:
         """The gain in words."""
         if self.kept_base:
             return (
-                "no gain shown: no step was better than the base by more than chance, so the "
-                "result equals the base"
+                "no gain shown: on patients who did not choose it, no step was better than the "
+                "base by more than chance, so the result equals the base"
             )
         if self.patients < 2:
             return "no gain shown: the only validation patient also chose the step"
@@ -73,7 +73,7 @@ class Gain:
         text = f"gain {self.difference:+.3f} on {patients}"
         if remarks:
             text += f" ({', '.join(remarks)})"
-        if not self.shown:
+        if not self.significant:
             text = f"no gain shown: {text}"
         return text
 
@@ -84,7 +84,7 @@ class Gain:
             "difference": self.difference,
             "low": self.interval.low,
             "high": self.interval.high,
-            "shown": self.shown,
+            "significant": self.significant,
             "text": self.text,
         }
         del values["interval"]
@@ -102,7 +102,7 @@ def table_of(validations: Sequence[Mapping[str, float]]) -> Scores:
 
 
 def choose_weights(scores: Scores) -> int:
-    """Number of the validation whose weights are saved; 0 for the base.
+    """Number of the validation that patients choose; 0 for the base.
 
     Of those that exceed the base by more than the standard error, the one with the largest gain.
     """
@@ -116,20 +116,25 @@ def choose_weights(scores: Scores) -> int:
     return best
 
 
-def honest_gain(scores: Scores) -> Gain:
-    """The cross-fitted gain of the weights that `choose_weights` saves."""
+def cross_fit_gain(scores: Scores) -> Gain:
+    """The cross-fitted gain of the weights that all patients choose, and whether it is enough to
+    save them.
+    """
     before = _known(scores[0])
-    base = float("nan")
+    base = math.nan
     if len(before):
         base = float(before.mean())
+    kept = Gain(base, base, NO_INTERVAL, len(before), kept_base=True)
     if choose_weights(scores) == 0:
-        return Gain(base, base, NO_INTERVAL, len(before), kept_base=True)
+        return kept
     differences = _known(_cross_fitted(scores) - scores[0])
     count = len(differences)
     if count < 2:
-        return Gain(base, math.nan, mean_interval(differences), count, kept_base=False)
-    after = base + float(differences.mean())
-    return Gain(base, after, mean_interval(differences), count, kept_base=False)
+        return Gain(base, math.nan, NO_INTERVAL, count, kept_base=False)
+    difference = float(differences.mean())
+    if difference <= _standard_error(differences):
+        return kept
+    return Gain(base, base + difference, mean_interval(differences), count, kept_base=False)
 
 
 def _cross_fitted(scores: Scores) -> Scores:

@@ -13,7 +13,15 @@ from scipy import ndimage
 
 from segscope.arrays import Pixels
 from segscope.errors import SegscopeError, list_first
-from segscope.io import image_files, metaimage, nifti, numpy_files, read, read_masks
+from segscope.io import (
+    image_files,
+    label_images,
+    metaimage,
+    nifti,
+    numpy_files,
+    read,
+    read_masks,
+)
 from segscope.io.base import suffix_of
 from segscope.io.datasets.check_image import (
     ImageHash,
@@ -163,7 +171,7 @@ def _explain_no_labels(name: str, file: Path, error: SegscopeError) -> DatasetFa
     try:
         image = file
         if file.is_dir():
-            image = image_files.list_frame_files(file)[0]
+            image = label_images.list_frame_files(file)[0]
         stored = read(image)
         frame = stored[len(stored) // 2]
     except SegscopeError:

@@ -12,6 +12,7 @@ from segscope.files import list_visible
 from segscope.io import FORMATS, MASK_FORMATS, numpy_files
 from segscope.io.base import suffix_of
 from segscope.io.datasets.dataset import SPLITS, Case, Complain, DataSet, GroundTruth, Split
+from segscope.io.paths import normalize_name
 
 IMAGE_FOLDERS = ("images", "imgs", "image", "img", "imagesTr")
 MASK_FOLDERS = (
@@ -53,11 +54,14 @@ def read_folders(path: Path, complain: Complain) -> DataSet:
 
 
 def stem_of(path: Path) -> str:
-    """Name without its format suffix (.nii.gz at once)."""
+    """Name without its format suffix (.nii.gz at once), in composed form: names of images and masks
+    are compared by it.
+    """
     suffix = suffix_of(path, _SUFFIXES)
+    stem = path.stem
     if suffix:
-        return path.name[: -len(suffix)]
-    return path.stem
+        stem = path.name[: -len(suffix)]
+    return normalize_name(stem)
 
 
 def list_entries(folder: Path, ending: str = "") -> list[Path]:
@@ -146,7 +150,7 @@ def _read_npz_folder(folder: Path, split: Split, prefix: str) -> Iterator[Case]:
         targets: tuple[GroundTruth, ...] = ()
         if _has_masks(file):
             targets = (GroundTruth(file, "", "instance"),)
-        identity = prefix + file.stem
+        identity = prefix + stem_of(file)
         yield Case(identity, file, targets, split, identity)
 
 

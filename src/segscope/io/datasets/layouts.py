@@ -21,6 +21,7 @@ from segscope.io.datasets.dataset import (
     TargetKind,
 )
 from segscope.io.datasets.folders import list_entries, stem_of
+from segscope.io.paths import find_path
 
 Json = Any
 """A value of a JSON file; nothing about an untrusted one is known until it is checked."""
@@ -69,8 +70,12 @@ class Listing:
 
     def label_targets(self, label: Json) -> tuple[GroundTruth, ...]:
         """The targets of a file or files with class numbers."""
-        files = [self.folder / name for name in _flatten(label)]
+        files = [self.find(name) for name in _flatten(label)]
         return tuple(GroundTruth(file, "", "semantic", self.labels) for file in files)
+
+    def find(self, name: str) -> Path:
+        """The file of a name that the list states relative to its folder."""
+        return find_path(self.folder / name)
 
     def reject_entry(self, identity: str, entry: Json, error: Exception) -> None:
         """Complain about an entry that is not what its layout prescribes."""
@@ -174,19 +179,18 @@ def _read_items(listing: Listing) -> Iterator[Case]:
 
 
 def _read_item(listing: Listing, item: JsonObject) -> Case:
-    folder = listing.folder
     identity = str(item["id"])
     scribbles = _flatten([item.get("scribble"), item.get("scribbles")])
     return Case(
         id=identity,
-        image=folder / item["image"],
+        image=listing.find(item["image"]),
         targets=tuple(_read_target(listing, entry) for entry in item.get("targets", [])),
         split=SPLITS[item.get("split", "train")],
         group=str(item.get("group") or identity),
         modality=item.get("item_modality") or listing.modality,
         source=str(item.get("source_set", "")),
         licence=str(item.get("license") or listing.document.get("license") or ""),
-        scribbles=tuple(folder / name for name in scribbles),
+        scribbles=tuple(map(listing.find, scribbles)),
         fold=item.get("fold"),
         spacing_zyx_mm=_read_spacing(item),
     )
@@ -197,7 +201,7 @@ def _read_target(listing: Listing, entry: JsonObject) -> GroundTruth:
     if kind not in _KINDS:
         raise KeyError(f"kind {kind!r} is not binary, semantic or instance")
     label = str(entry.get("label", ""))
-    return GroundTruth(listing.folder / entry["path"], label, kind, listing.labels)
+    return GroundTruth(listing.find(entry["path"]), label, kind, listing.labels)
 
 
 def _read_spacing(item: JsonObject) -> tuple[float, float, float] | None:
@@ -267,7 +271,7 @@ def _read_nnunet_list(listing: Listing) -> Iterator[Case]:
     """
     for identity, entry in listing.document["dataset"].items():
         try:
-            image, *others = (listing.folder / name for name in _flatten(entry["images"]))
+            image, *others = map(listing.find, _flatten(entry["images"]))
             targets = listing.label_targets(entry.get("label"))
         except _MALFORMED as error:
             listing.reject_entry(identity, entry, error)
@@ -295,7 +299,7 @@ def _read_datalist_entry(listing: Listing, entry: Json, split: Split) -> Case:
     if isinstance(entry, str):
         entry = {"image": entry}
     names = _flatten(entry["image"])
-    image, *others = (listing.folder / name for name in names)
+    image, *others = map(listing.find, names)
     identity = str(entry.get("id") or Path(names[0]).parent / stem_of(image))
     fold = entry.get("fold")
     if not isinstance(fold, int):

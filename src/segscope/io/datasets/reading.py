@@ -16,6 +16,7 @@ from segscope.io.base import reading
 from segscope.io.datasets.dataset import Case, Complain, DataSet, GroundTruth
 from segscope.io.datasets.folders import IMAGE_FOLDERS, MASK_FOLDERS, list_entries, read_folders
 from segscope.io.datasets.layouts import read_json_object, read_listing
+from segscope.io.paths import describe_missing, find_path
 from segscope.masks import Masks, Runs, encode_runs
 from segscope.stack import Stack
 
@@ -42,7 +43,7 @@ def list_datasets(path: str | Path) -> list[Path]:
         UsageError: nothing there.
         ReadError: an index.json that names no data sets.
     """
-    path = Path(path).expanduser()
+    path = find_path(Path(path).expanduser())
     if not path.exists():
         raise UsageError(f"{path} does not exist; name the folder of a data set or its list")
     if path.is_file() or (path / "dataset.json").is_file():
@@ -69,7 +70,7 @@ def read_dataset(path: str | Path, complain: Complain | None = None) -> DataSet:
         ReadError: a list that is damaged, or names files that are not there.
     """
     inner = list_datasets(path)
-    path = Path(path).expanduser()
+    path = find_path(Path(path).expanduser())
     if inner != [path]:
         names = ", ".join(member.name for member in inner[:8])
         raise UsageError(f"{path} holds {len(inner)} data sets ({names} ...); name one of them")
@@ -106,7 +107,7 @@ def _check_list(path: Path, data: DataSet, complain: Complain) -> None:
             complain("same-id", case.id, case.image, message)
         ids.add(case.id)
         for file in itertools.filterfalse(Path.exists, case.files):
-            message = f"{path} lists {file} in the case {case.id!r}, but it does not exist"
+            message = f"{path} lists the case {case.id!r}: {describe_missing(file)}"
             complain("missing", case.id, file, message)
 
 

@@ -5,6 +5,7 @@ the patient.
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +28,7 @@ _IDENTITY = (
 )  # fmt: skip
 _SHORT = ("StudyID", "AccessionNumber")
 _DATES = ("PatientBirthDate", "StudyDate")
+_DATE = re.compile(r"(\d{8})?")
 _TIMES = ("StudyTime",)
 _SEXES = ("M", "F", "O", "")
 _REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
@@ -70,6 +72,8 @@ def _is_valid(name: str, value: object) -> bool:
     if isinstance(value, MultiValue):
         return False
     text = str(value)
+    if name in _DATES and not _DATE.fullmatch(text):
+        return False  # such as 1997.04.24, from before the standard
     try:
         if name in _DATES:
             DA(text)

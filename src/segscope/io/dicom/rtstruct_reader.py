@@ -34,7 +34,6 @@ _MAX_OFF_PLANE = 0.25  # slices
 _NOTED_OFF_PLANE = 0.05  # slices; less is the rounding of files
 _ROUNDING = 0.01  # pixels
 _RAS_TO_LPS = (-1, -1, 1)
-_CLOSED = "CLOSED_PLANAR"
 _XOR = "CLOSEDPLANAR_XOR"
 
 _Key = tuple[int, int]
@@ -53,12 +52,12 @@ def read_rtstruct(path: Path, like: Stack | None) -> Masks:
         ReadError: damaged, of another frame of reference, or contours that do not lie on the slices
             of `like`.
     """
-    if like is None or like.geometry is None:
+    if like is None or like.geometry is None or not like.geometry.has_place:
         raise UsageError(
             f"{path} is an RTSTRUCT: contours in millimetres, which become masks only on a scan. "
-            "Give the scan (like=), one with a geometry."
+            "Give the scan (like=), one whose slices have positions."
         )
-    if like.kind == "video":
+    if like.geometry.shares_place:
         raise UsageError(
             f"{path} is an RTSTRUCT, whose contours belong to slices by their place; the frames of "
             "this video share one place. Use a DICOM SEG for a video."
@@ -75,7 +74,12 @@ def read_rtstruct(path: Path, like: Stack | None) -> Masks:
         contours = _place_contours(path, data, regions, like)
     runs, fills = _fill_contours(contours, regions, like.size_hw)
     record: dict[str, object] = {"read_from": "DICOM RTSTRUCT"}
-    notes = (*regions.list_notes(), *contours.list_notes(), *_describe_fills(fills))
+    notes = (
+        *regions.list_notes(),
+        *contours.list_notes(),
+        *_describe_empty(data, regions, contours),
+        *_describe_fills(fills),
+    )
     if notes:
         record["notes"] = notes
     names = {regions.ids[number]: name for number, name in regions.names.items()}
@@ -160,13 +164,15 @@ class _Contours:
 
 def _place_contours(path: Path, data: Dataset, regions: _Regions, like: Stack) -> _Contours:
     assert like.geometry is not None
-    slices = _Slices(like.geometry, like.shape_zyx)
+    slices = _Slices.of(like.geometry, len(like))
     contours = _Contours()
     used = 0
     total = 0
     stray: list[tuple[float, float]] = []  # lowest and highest slice
     for region, kind, world in _iter_closed_contours(data, contours.left_out):
         if region not in regions.names:
+            if region not in regions.foreign:
+                contours.left_out["of a region that the file does not list"] += 1
             continue
         total += len(world)
         if total > _MAX_POINTS:
@@ -193,22 +199,31 @@ def _place_contours(path: Path, data: Dataset, regions: _Regions, like: Stack) -
 
 @dataclass(frozen=True, eq=False)
 class _Slices:
-    """The slices of a stack in millimetres."""
+    """The slices of a stack.
 
-    geometry: Geometry
-    shape_zyx: tuple[int, int, int]
+    Attributes:
+        to_grid: (4, 4), RAS millimetres to index coordinates (x, y, slice).
+        count: of the slices.
+    """
+
+    to_grid: NDArray[np.float64]
+    count: int
+
+    @classmethod
+    def of(cls, geometry: Geometry, count: int) -> _Slices:
+        return cls(np.linalg.inv(geometry.affine).astype(np.float64), count)
 
     def to_index(self, world: NDArray[np.float64]) -> NDArray[np.float64]:
         """Index coordinates (x, y, slice) of points (n, 3) in LPS millimetres."""
-        inverse = np.linalg.inv(self.geometry.affine).astype(np.float64)
-        index: NDArray[np.float64] = (world * _RAS_TO_LPS) @ inverse[:3, :3].T + inverse[:3, 3]
+        turned = (world * _RAS_TO_LPS) @ self.to_grid[:3, :3].T
+        index: NDArray[np.float64] = turned + self.to_grid[:3, 3]
         return index
 
     def find(self, index: NDArray[np.float64]) -> int | None:
         """The slice that the points of a contour lie on; None if there is no such slice."""
         frame = round(float(index[:, 2].mean()))
         off_plane = _off_plane(index, frame)
-        if off_plane <= _MAX_OFF_PLANE and 0 <= frame < self.shape_zyx[0]:
+        if off_plane <= _MAX_OFF_PLANE and 0 <= frame < self.count:
             return frame
         return None
 
@@ -291,6 +306,18 @@ def _fill_contours(
         if mask.any():
             runs[frame, regions.ids[region]] = encode_runs(mask)
     return dict(sorted(runs.items())), fills
+
+
+def _describe_empty(data: Dataset, regions: _Regions, contours: _Contours) -> Iterator[str]:
+    """The regions that the file draws, of which nothing can be used."""
+    used = {region for _, region in contours.closed.keys() | contours.exclusive.keys()}
+    empty = []
+    for roi in read_items(data, "ROIContourSequence"):
+        region = int(roi.ReferencedROINumber)
+        if read_items(roi, "ContourSequence") and region in regions.names and region not in used:
+            empty.append(regions.names[region] or str(region))
+    if empty:
+        yield f"regions without any contour that is used: {list_first(empty, 5)}"
 
 
 def _describe_fills(fills: list[NestedFill]) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +11,12 @@ from numpy.typing import NDArray
 
 from segscope.io.dicom.references import SourceImages
 from segscope.io.dicom.source_planes import SourcePlanes
-from segscope.io.dicom.values import functional_group, parse_vector, read_text
+from segscope.io.dicom.values import (
+    functional_group,
+    parse_vector,
+    read_first_number,
+    read_text,
+)
 from segscope.masks import Masks
 
 if TYPE_CHECKING:
@@ -112,13 +116,20 @@ def set_frames(data: Dataset, frames: Sequence[SegFrame], images: SourceImages) 
 
 
 def _make_groups(entry: SegFrame, template: Dataset, images: SourceImages) -> Dataset:
-    """Segment and source of one frame; `template` says how a source was used."""
+    """Segment and source of one frame; `template` says how a source was used.
+
+    Frames share the elements of the template, as copies of them would take most of the time.
+    """
     from pydicom.dataset import Dataset
 
     identification = Dataset()
     identification.ReferencedSegmentNumber = entry.segment
-    derivation = copy.deepcopy(template)
-    derivation.SourceImageSequence[0].update(images.make_reference(entry.frame))
+    source = Dataset()
+    source.update(template.SourceImageSequence[0])
+    source.update(images.make_reference(entry.frame))
+    derivation = Dataset()
+    derivation.add(template["DerivationCodeSequence"])
+    derivation.SourceImageSequence = [source]
     groups = Dataset()
     groups.FrameContentSequence = [Dataset()]
     groups.SegmentIdentificationSequence = [identification]
@@ -199,16 +210,22 @@ def _make_position(planes: SourcePlanes, frame: int) -> Dataset:
 
 
 def _share_pixel_spacing(images: SourceImages) -> Dataset:
-    """The pixel size of images without a place, where it is that of the patient."""
+    """The pixel size of images without a place, where it is that of the patient.
+
+    Without a thickness there is none either: the standard wants no empty thickness, and highdicom
+    wants one beside the pixel size.
+    """
     from pydicom.dataset import Dataset
     from pydicom.valuerep import format_number_as_ds
 
     shared = Dataset()
     group = functional_group(images.first, images.frames[0], "PixelMeasuresSequence")
     spacing = parse_vector(group.get("PixelSpacing"), 2)
-    if spacing is not None and min(spacing) > 0:
+    thickness_mm = read_first_number(group, "SliceThickness")
+    if spacing is not None and min(spacing) > 0 and thickness_mm is not None:
         measures = Dataset()
         measures.PixelSpacing = list(map(format_number_as_ds, spacing))
+        measures.SliceThickness = format_number_as_ds(thickness_mm)
         shared.PixelMeasuresSequence = [measures]
     return shared
 

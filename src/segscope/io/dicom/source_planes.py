@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segscope.geometry import LPS_TO_RAS, Geometry
+from segscope.io.dicom.frame_places import read_place
 from segscope.io.dicom.references import SourceImages, count_frames
 from segscope.io.dicom.values import (
     Item,
@@ -21,9 +21,6 @@ from segscope.io.dicom.values import (
     read_first_number,
     read_spacing,
 )
-
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
 
 _MAX_OFF_LINE_MM = 0.05  # of a position from the line through all of them ...
 _MAX_OFF_LINE = 0.05  # ... and in steps
@@ -82,17 +79,11 @@ def _list_positions(
     positions = affine[:3, 3] + np.arange(len(images.files))[:, None] * step
     tolerance = _MAX_OFF_LINE_MM + _MAX_OFF_LINE * float(np.linalg.norm(affine[:3, 2]))
     for index, position in enumerate(positions):
-        stated = _stated_position(images.headers[images.files[index]], images.frames[index])
+        header = images.headers[images.files[index]]
+        stated, _ = read_place(header, images.frames[index], count_frames(header))
         if stated is not None and np.linalg.norm(np.subtract(stated, position)) <= tolerance:
             positions[index] = stated
     return positions
-
-
-def _stated_position(header: Dataset, frame: int) -> Vector | None:
-    if frame >= count_frames(header):
-        return None  # a tile of a mosaic
-    plane = functional_group(header, frame, "PlanePositionSequence")
-    return parse_vector(plane.get("ImagePositionPatient"), 3)
 
 
 def _find_orientation(images: SourceImages, affine: NDArray[np.float64]) -> Vector:

@@ -127,7 +127,8 @@ def _make_session(requests: ModuleType, credentials: tuple[str, str] | None) -> 
     session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
     if credentials is not None and credentials[0]:
         user, password = credentials
-        session.auth = (user.encode(), password.encode())  # texts would be sent as Latin-1
+        # texts would be sent as Latin-1
+        session.auth = requests.auth.HTTPBasicAuth(user.encode(), password.encode())
     send = session.send
 
     def send_wildcards(request: PreparedRequest, **options: Any) -> Response:

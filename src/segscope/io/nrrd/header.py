@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from segscope.errors import ReadError
 from segscope.geometry import LPS_TO_RAS, Geometry
 from segscope.io.base import check_file
+from segscope.io.data_files import names_list
 
 Vector = NDArray[np.float64]
 
@@ -33,11 +34,41 @@ _MM = {
 
 @dataclass
 class Header:
-    """Fields and key/value pairs of an NRRD header, and the byte behind it."""
+    """What an NRRD header states.
+
+    Attributes:
+        fields: by name, in lower case and without blanks.
+        pairs: keys and values.
+        files: names of the data files, where the header ends with their list.
+        end: the byte behind it.
+    """
 
     fields: dict[str, str] = field(default_factory=dict)
     pairs: dict[str, str] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
     end: int = 0
+
+    @property
+    def lists_files(self) -> bool:
+        """Whether the lines that follow are names of data files."""
+        return names_list(self.fields.get("datafile", ""))
+
+    def whole_number(self, path: Path, name: str, lowest: int) -> int:
+        """The whole number of an optional field; 0 where it is missing.
+
+        Raises:
+            ReadError: no whole number, or below `lowest`.
+        """
+        text = self.fields.get(name.replace(" ", ""), "0")
+        try:
+            number = int(text)
+        except ValueError:
+            number = lowest - 1
+        if number < lowest:
+            raise ReadError(
+                f"{path} has the field '{name}: {text}'; expected a whole number from {lowest} on"
+            )
+        return number
 
 
 @dataclass(frozen=True)
@@ -88,6 +119,9 @@ def read_header(path: Path) -> Header:
 
 
 def _add_line(path: Path, header: Header, text: str) -> None:
+    if header.lists_files:
+        header.files.append(text.strip())
+        return
     name, colon, value = text.partition(":")
     if not colon:
         raise ReadError(
@@ -197,7 +231,7 @@ def _read_directions(header: Header) -> list[Vector | None] | None:
 def read_geometry(header: Header, layout: AxisLayout, notes: list[str]) -> Geometry | None:
     """Affine to RAS millimetres by directions and origin, else by spacings; None without both."""
     fields = header.fields
-    scale = _read_unit(fields)
+    scale = read_unit(header, [])
     directions = _read_directions(header)
     if directions is None:
         return _geometry_by_spacings(fields, layout, scale, notes)
@@ -216,25 +250,35 @@ def read_geometry(header: Header, layout: AxisLayout, notes: list[str]) -> Geome
     return Geometry(_world_to_ras(fields.get("space", ""), notes) @ affine)
 
 
-def _read_unit(fields: dict[str, str]) -> float:
-    """Millimetres of the file's unit of length; 1 where it states none, or several."""
-    text = fields.get("spaceunits", fields.get("units", ""))
-    known = set(re.findall(r'"([^"]*)"', text.lower())) & set(_MM)
+def read_unit(header: Header, notes: list[str]) -> float:
+    """Millimetres of the file's unit of length; 1 where it states none, several or no length."""
+    text = header.fields.get("spaceunits", header.fields.get("units", ""))
+    names = set(re.findall(r'"([^"]*)"', text.lower())) - {""}
+    known = names & set(_MM)
     if len(known) == 1:
         return _MM[known.pop()]
+    if names:
+        listing = ", ".join(sorted(names))
+        notes.append(f"the file states its lengths in {listing}; millimetres are assumed")
     return 1.0
+
+
+def unit_name(unit_mm: float) -> str:
+    """The name of a unit of length that `read_unit` returns."""
+    return {length: name for name, length in reversed(_MM.items())}[unit_mm]
 
 
 def _geometry_by_spacings(
     fields: dict[str, str], layout: AxisLayout, scale: float, notes: list[str]
 ) -> Geometry | None:
     """Axes along those of the world, placed as ITK does, so that other programs show masks on
-    their scan.
+    their scan; no place where the file states neither a space nor an origin.
     """
     spacings = _axis_values(fields.get("spacings", "").split(), layout)
     starts = _axis_values(fields.get("axismins", "").split(), layout)
     centers = fields.get("centers", fields.get("centerings", "")).lower().split()
     affine = np.eye(4)
+    has_place = "space" in fields
     for column, axis in enumerate(layout.spatial):
         step = spacings[column]
         if not 0 < step < math.inf:
@@ -245,8 +289,9 @@ def _geometry_by_spacings(
             start += step / 2  # the minimum of a cell is its edge
         affine[column, column] = step * scale
         if np.isfinite(start):
+            has_place = True
             affine[column, 3] = start * scale
-    return Geometry(_world_to_ras(fields.get("space", ""), notes) @ affine)
+    return Geometry(_world_to_ras(fields.get("space", ""), notes) @ affine, has_place)
 
 
 def _axis_values(words: Sequence[str], layout: AxisLayout) -> list[float]:

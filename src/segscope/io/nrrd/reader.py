@@ -6,6 +6,7 @@ affine travels. Masks, also those of 3D Slicer's .seg.nrrd, are in `segmentation
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from segscope.arrays import PixelType
 from segscope.errors import ReadError
 from segscope.io.base import (
+    NO_SPACING,
     FileFormat,
     ReadOptions,
     check_declared,
@@ -23,14 +25,24 @@ from segscope.io.base import (
 )
 from segscope.io.byte_sources import (
     ByteSource,
+    Codec,
     InflatedBytes,
     MemoryBytes,
     RawFrames,
     RawLayout,
+    measure_inflated,
+    open_last_bytes,
     open_plain_bytes,
-    resolve_data_file,
 )
-from segscope.io.nrrd.header import AxisLayout, Header, read_axes, read_geometry, read_header
+from segscope.io.data_files import JoinedBytes, expand_pattern, resolve_data_file, share_bytes
+from segscope.io.nrrd.header import (
+    AxisLayout,
+    Header,
+    read_axes,
+    read_geometry,
+    read_header,
+    read_unit,
+)
 from segscope.stack import Kind, Stack
 
 SUFFIXES = (".nrrd", ".nhdr")
@@ -49,6 +61,12 @@ _TYPES = {
     "f8": "double",
 }
 _BY_NAME = {name: code for code, names in _TYPES.items() for name in names.split("|")}
+_CODECS: dict[str, Codec] = {
+    "gz": "deflate",
+    "gzip": "deflate",
+    "bz2": "bzip2",
+    "bzip2": "bzip2",
+}
 _TEXT_ENCODINGS = ("ascii", "text", "txt")
 _COLOURS = ("rgb-color", "rgba-color", "3-color", "4-color")
 
@@ -91,8 +109,10 @@ def _read_stack(
     start = volume * int(np.prod(shape, dtype=np.int64)) * stored.itemsize
     frames = RawFrames(path, data, RawLayout(stored, shape, start, component))
     notes: list[str] = []
+    meta: dict[str, object] = {"length_unit_mm": read_unit(header, notes)}
     geometry = read_geometry(header, layout, notes)
-    meta = {}
+    if geometry is None:
+        notes.append(NO_SPACING)
     if notes:
         meta["notes"] = tuple(notes)
     kind: Kind = "image" if shape[0] == 1 else "volume"
@@ -117,18 +137,36 @@ def open_data(path: Path, header: Header, layout: AxisLayout) -> tuple[ByteSourc
     shape = (layout.outer * frames, rows, columns, layout.inner)
     check_declared(path, shape, stored.itemsize)
     total = int(np.prod(shape, dtype=np.int64)) * stored.itemsize
-    file = path
-    offset = header.end
     name = fields.get("datafile")
-    if name is not None:
-        if name.upper().startswith("LIST") or "%" in name:
-            raise ReadError(
-                f"{path} spreads its data over several files; save it as one .nrrd file first"
-            )
+    if name is None:
+        return _open_file(path, header.end, header, total, stored), stored
+    if header.lists_files or "%" in name:
+        return _open_files(path, header, total, stored), stored
+    file = resolve_data_file(path, name)
+    return _open_file(file, 0, header, total, stored), stored
+
+
+def _open_files(path: Path, header: Header, total: int, stored: PixelType) -> ByteSource:
+    """Data of several files: each holds a slice, or as many axes as the field says at its end."""
+    text = header.fields["datafile"]
+    names = header.files
+    if not header.lists_files:
+        names = expand_pattern(path, text)
+    sizes = list(map(int, header.fields["sizes"].split()))
+    words = text.split()
+    place = 1 if header.lists_files else 4
+    axes = len(sizes) - 1
+    if len(words) > place:
+        axes = int(words[place])
+    expected = None
+    if 0 < axes < len(sizes):
+        expected = math.prod(sizes[axes:])
+    part_bytes = share_bytes(path, names, total, expected)
+    parts = []
+    for name in names:
         file = resolve_data_file(path, name)
-        offset = 0
-    offset = _skip_lines(file, offset, int(fields.get("lineskip", "0")))
-    return _decode(file, offset, total, fields, stored), stored
+        parts.append(_open_file(file, 0, header, part_bytes, stored))
+    return JoinedBytes(parts, part_bytes)
 
 
 def _stored_type(path: Path, fields: dict[str, str]) -> PixelType:
@@ -158,33 +196,48 @@ def _skip_lines(path: Path, offset: int, count: int) -> int:
     return offset
 
 
-def _decode(
+def _open_file(
     path: Path,
     offset: int,
+    header: Header,
     total: int,
-    fields: dict[str, str],
     stored: PixelType,
 ) -> ByteSource:
-    encoding = fields["encoding"].lower()
-    skip = int(fields.get("byteskip", "0"))
-    start = max(0, skip)
+    """Decoded bytes of one file, from `offset` and the lines and bytes to skip on."""
+    encoding = header.fields["encoding"].lower()
+    offset = _skip_lines(path, offset, header.whole_number(path, "line skip", 0))
+    skip = header.whole_number(path, "byte skip", -1)
     if encoding == "raw":
-        if skip == -1:  # the data are the last bytes of the file
-            return open_plain_bytes(path, check_file(path) - total, total)
-        return open_plain_bytes(path, offset + start, total)
-    if encoding in ("gz", "gzip"):
-        return InflatedBytes(path, offset, start, total)
-    if encoding in ("bz2", "bzip2"):
-        return InflatedBytes(path, offset, start, total, "bzip2")
-    if encoding in _TEXT_ENCODINGS:
-        with path.open("rb") as file:
-            file.seek(offset)
-            words = file.read(64 * total).split()[: total // stored.itemsize]
-        values = np.array(list(map(float, words)))
-        return MemoryBytes(path, values.astype(stored).tobytes())
-    raise ReadError(
-        f"{path} is encoded as {encoding!r}; expected raw, gzip, bzip2 or ascii. Save it again."
-    )
+        if skip == -1:
+            return open_last_bytes(path, total)
+        return open_plain_bytes(path, offset + skip, total)
+    codec = _CODECS.get(encoding)
+    if codec is not None:
+        if skip == -1:  # the data are the last bytes of what is inflated
+            skip = measure_inflated(path, offset, codec) - total
+        if skip < 0:
+            raise ReadError(
+                f"{path} is cut off: it inflates to {total + skip} bytes of {total} declared. "
+                "Copy or export it again."
+            )
+        return InflatedBytes(path, offset, skip, total, codec)
+    if encoding not in _TEXT_ENCODINGS and encoding != "hex":
+        raise ReadError(
+            f"{path} is encoded as {encoding!r}; expected raw, gzip, bzip2, hex or ascii. "
+            "Save it again."
+        )
+    if skip == -1:
+        raise ReadError(
+            f"{path} has the field 'byte skip: -1', which text has no use for; save it as raw data"
+        )
+    with path.open("rb") as file:
+        file.seek(offset + skip)
+        text = file.read(64 * total)
+    if encoding == "hex":
+        return MemoryBytes(path, bytes.fromhex(text.decode("ascii"))[:total])
+    words = text.split()[: total // stored.itemsize]
+    values = np.array(list(map(float, words)))
+    return MemoryBytes(path, values.astype(stored).tobytes())
 
 
 FORMATS = (Nrrd(),)

@@ -16,7 +16,7 @@ import numpy as np
 from segscope.arrays import Pixels
 from segscope.errors import ReadError
 from segscope.files import atomic
-from segscope.geometry import LPS_TO_RAS, Geometry
+from segscope.geometry import Geometry
 from segscope.io.base import ReadOptions, reading, suffix_of
 from segscope.io.byte_sources import RawFrames, RawLayout
 from segscope.io.dicom.snomed import find_codes
@@ -26,7 +26,7 @@ from segscope.io.label_frames import (
     masks_from_stack,
     place_on_grid,
 )
-from segscope.io.nrrd.header import Header, read_axes, read_geometry, read_header
+from segscope.io.nrrd.header import Header, read_axes, read_geometry, read_header, unit_name
 from segscope.io.nrrd.reader import Nrrd, open_data
 from segscope.masks import MAX_OBJECT_ID, Masks, Runs, encode_runs
 from segscope.overlay import chosen_colour
@@ -129,17 +129,18 @@ class NrrdMasks:
     name = "NRRD label volume"
     suffixes = (".seg.nrrd", ".nrrd")
 
-    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
+    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:
         """Make the header."""
-        _make_header(masks.on_stored_grid(), self._choose_layers(masks, path))
+        layers = self._choose_layers(masks, path)
+        _make_header(masks.on_stored_grid(), layers, _unit_of(source))
 
-    def write(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
+    def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
         masks = masks.on_stored_grid()
         layers = self._choose_layers(masks, path)
         frames = iter_label_frames(masks, path)
         if len(layers) > 1:
             frames = _iter_layered_frames(masks, layers)
-        header = _make_header(masks, layers)
+        header = _make_header(masks, layers, _unit_of(source))
         with atomic(path) as part, part.open("wb") as file:
             file.write(header)
             # without name and time: equal masks make equal files
@@ -154,8 +155,15 @@ class NrrdMasks:
         return []
 
 
-def _make_header(masks: Masks, layers: Layers) -> bytes:
-    lines = _format_header(masks, len(layers))
+def _unit_of(source: Stack | None) -> float:
+    """Millimetres of the scan's unit of length."""
+    if source is None:
+        return 1.0
+    return float(source.meta.get("length_unit_mm", 1.0))
+
+
+def _make_header(masks: Masks, layers: Layers, unit_mm: float) -> bytes:
+    lines = _format_header(masks, len(layers), unit_mm)
     if layers:
         lines += _format_segments(masks, layers)
     return ("\n".join(lines) + "\n\n").encode()
@@ -207,7 +215,8 @@ def _number_layers(layers: Layers) -> dict[int, int]:
     return {object_id: number for number, ids in enumerate(layers) for object_id in ids}
 
 
-def _format_header(masks: Masks, layer_count: int) -> list[str]:
+def _format_header(masks: Masks, layer_count: int, unit_mm: float) -> list[str]:
+    """Lines of the header, with lengths in the unit of the scan: many programs ignore units."""
     z, y, x = masks.shape_zyx
     dimension = 3
     sizes = f"{x} {y} {z}"
@@ -228,17 +237,19 @@ def _format_header(masks: Masks, layer_count: int) -> list[str]:
         "encoding: gzip",
     ]
     if masks.geometry is not None:
-        directions, origin = _format_affine(masks.geometry)
+        directions, origin = _format_affine(masks.geometry, unit_mm)
         lines.insert(3, "space: left-posterior-superior")
         lines.insert(5, f"space directions: {layer_direction}{directions}")
         lines.append(f"space origin: {origin}")
+        if unit_mm != 1:
+            lines.append("space units:" + f' "{unit_name(unit_mm)}"' * 3)
     return lines
 
 
-def _format_affine(geometry: Geometry) -> tuple[str, str]:
+def _format_affine(geometry: Geometry, unit_mm: float) -> tuple[str, str]:
     """The directions of the three axes, and the origin."""
     columns = []
-    for column in (LPS_TO_RAS @ geometry.affine)[:3].T:
+    for column in geometry.lps_affine[:3].T / unit_mm:
         numbers = ",".join(repr(float(value)) for value in column)
         columns.append(f"({numbers})")
     return " ".join(columns[:3]), columns[3]

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from segscope.errors import ReadError
 from segscope.io.base import ReadOptions, check_file, reading, refuse_options, suffix_of
 from segscope.io.frame_source import LazyFrames
-from segscope.io.video.index import VideoIndex, index_video, upright_size
+from segscope.io.orientation import turn_upright
+from segscope.io.video.display_matrix import upright_size
+from segscope.io.video.index import VideoIndex, index_video
 from segscope.io.video.stream import VideoDecoder
 from segscope.stack import Stack
 
@@ -26,7 +28,7 @@ CACHE_BYTES = 128 * 2**20
 
 _SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".vob", ".ts", ".mts",
-    ".m2ts", ".wmv", ".flv", ".ogv", ".3gp", ".mxf", ".dv", ".h264", ".hevc", ".mjpeg",
+    ".m2ts", ".wmv", ".flv", ".ogv", ".3gp", ".mxf", ".dv", ".h264", ".hevc", ".mjpeg", ".mjpg",
 )  # fmt: skip
 _KEYS_BACK = (0, 1, 3, 7)
 """How many key frames before the nearest one decoding starts, attempt by attempt."""
@@ -141,8 +143,8 @@ class VideoFrames(LazyFrames):
             self._cache.popitem(last=False)
 
     def _to_array(self, index: int, frame: VideoFrame) -> NDArray[np.uint8]:
-        turns = self.index.quarter_turns
-        rows, columns = upright_size(frame, turns)
+        orientation = self.index.orientation
+        rows, columns = upright_size(frame, orientation)
         if (rows, columns) != self.index.size_hw:
             first_rows, first_columns = self.index.size_hw
             raise ReadError(
@@ -151,9 +153,7 @@ class VideoFrames(LazyFrames):
                 "Cut it there."
             )
         pixels = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-        if turns:
-            return np.ascontiguousarray(np.rot90(pixels, turns))
-        return pixels
+        return np.ascontiguousarray(turn_upright(pixels, orientation))
 
     def _find_frame(self, index: int, keep_from: int) -> VideoFrame:
         """The decoded frame: by decoding on if no key frame lies between, else from key frames ever

@@ -9,7 +9,7 @@ passed to the decoder under the number of its frame.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from segscope.errors import ReadError
 from segscope.io.base import reading
+from segscope.io.video.damage import counting_errors
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream
@@ -29,7 +30,10 @@ MAX_PACKETS = 10_000_000
 _DEMUXERS = (
     "mov,mp4,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,flv,ogg,gif,h264,hevc,m4v,ivf,mjpeg,dv,mxf"
 )
+_MOTION_JPEG = (".mjpeg", ".mjpg")
 _HAS_CONTENT = attrgetter("size")  # of a packet; the last one of a file is empty
+_GIF_EXTENSION = b"\x21"
+_GIF_END = b"\x3b"
 _MAX_PENDING = 64  # packets whose place is still ambiguous, before their times decide
 
 
@@ -45,13 +49,30 @@ def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
 
     with reading(path, "a video"):
         options = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
-        container = av.open(f"file:{path.resolve()}", options=options, metadata_errors="ignore")
-        cover = av.stream.Disposition.attached_pic
-        streams = [stream for stream in container.streams.video if not stream.disposition & cover]
+        demuxer = None
+        if path.suffix.lower() in _MOTION_JPEG and _starts_as_jpeg(path):
+            demuxer = "mjpeg"  # images in a row, which FFmpeg does not always recognise
+        container = av.open(
+            f"file:{path.resolve()}", format=demuxer, options=options, metadata_errors="ignore"
+        )
+        streams = list_streams(container)
         if not streams:
             container.close()
             raise ReadError(f"{path} holds no video stream; name a file with images in it")
         return container, streams[0]
+
+
+def list_streams(container: InputContainer) -> list[VideoStream]:
+    """The video streams of a container, without cover images."""
+    from av.stream import Disposition
+
+    cover = Disposition.attached_pic
+    return [stream for stream in container.streams.video if not stream.disposition & cover]
+
+
+def _starts_as_jpeg(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\xff\xd8"
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +84,7 @@ class Packets:
         starts: time to seek to for each key packet, by its number in this list.
         is_shown: whether the packet's frame is shown (an edit list may cut it away).
         sums: checksum of each packet's content.
+        corrupt: packets that the container marks as damaged, by their numbers in this list.
         notes: what was wrong with the file.
     """
 
@@ -70,6 +92,7 @@ class Packets:
     starts: dict[int, int]
     is_shown: NDArray[np.bool_]
     sums: NDArray[np.uint32]
+    corrupt: frozenset[int]
     notes: tuple[str, ...]
 
     @classmethod
@@ -81,16 +104,20 @@ class Packets:
         starts: dict[int, int] = {}
         is_shown: list[bool] = []
         sums: list[int] = []
+        corrupt: set[int] = set()
         notes: tuple[str, ...] = ()
         container, stream = open_video(path)
         with container:
+            is_gif = stream.codec_context.name == "gif"
             try:
                 for packet in filter(_HAS_CONTENT, container.demux(stream)):
                     start = packet.dts if packet.pts is None else packet.pts
                     if packet.is_keyframe and start is not None:
                         starts[len(times)] = start
+                    if packet.is_corrupt:
+                        corrupt.add(len(times))
                     times.append(packet.pts)
-                    is_shown.append(not packet.is_discard)
+                    is_shown.append(not packet.is_discard and not (is_gif and _is_remark(packet)))
                     sums.append(_checksum(packet))
                     if len(times) > MAX_PACKETS:
                         raise ReadError(
@@ -105,7 +132,26 @@ class Packets:
             raise ReadError(
                 f"{path} holds no video frames; it is cut off or empty. Copy or export it again."
             )
-        return cls(times, starts, np.array(is_shown), np.array(sums, np.uint32), notes)
+        return cls(
+            times,
+            starts,
+            np.array(is_shown),
+            np.array(sums, np.uint32),
+            frozenset(corrupt),
+            notes,
+        )
+
+
+def _is_remark(packet: Packet) -> bool:
+    """Whether a packet of a GIF holds extensions (a comment) and no image."""
+    data = bytes(packet)
+    place = 0
+    while data[place : place + 1] == _GIF_EXTENSION:
+        place += 2
+        while place < len(data) and data[place]:  # sub-blocks, each behind its length
+            place += data[place] + 1
+        place += 1
+    return data[place : place + 1] in (b"", _GIF_END)
 
 
 def _checksum(packet: Packet) -> int:
@@ -120,11 +166,14 @@ class VideoDecoder:
         path: the video.
         packets: all its packets.
         numbers: number of the frame of each packet, below 0 for frames that are not shown.
+        damaged: receives the numbers in the list of packets in which the decoder reports errors;
+            None does not listen to it. Only decoding from the start tells damage.
     """
 
     path: Path
     packets: Packets
     numbers: NDArray[np.int64]
+    damaged: set[int] | None = None
     _container: InputContainer | None = field(default=None, init=False)
     _stream: Any = field(default=None, init=False)
 
@@ -152,8 +201,17 @@ class VideoDecoder:
                 first_number = int(self.numbers[ordinal])
             packet.pts = int(self.numbers[ordinal])
             packet.dts = None
-            yield from self._decode(packet, first_number or 0)
-        yield from self._decode(None, first_number or 0)
+            earliest = first_number or 0
+            if self.damaged is None or self.numbers[ordinal] < earliest:
+                frames = self._decode(packet)
+            else:
+                # frames before the earliest lack what they refer to, which is no damage
+                with counting_errors() as count:
+                    frames = self._decode(packet)
+                if count[0] or frames is None:
+                    self.damaged.add(ordinal)
+            yield from self._select_due(frames or (), earliest)
+        yield from self._select_due(self._decode(None) or (), first_number or 0)
 
     def _seek(self, key: int | None) -> bool:
         """Go to a key packet, or to the start; False where the container cannot seek."""
@@ -171,17 +229,27 @@ class VideoDecoder:
             return False
         return True
 
-    def _decode(self, packet: Packet | None, first_number: int) -> Iterator[tuple[int, VideoFrame]]:
+    def _decode(self, packet: Packet | None) -> list[VideoFrame] | None:
+        """The frames that are complete with this packet; None where it does not decode."""
         from av.error import FFmpegError
 
         try:
-            frames = self._stream.codec_context.decode(packet)
+            frames: list[VideoFrame] = self._stream.codec_context.decode(packet)
         except FFmpegError:
-            return
+            return None
+        return frames
+
+    def _select_due(
+        self, frames: Sequence[VideoFrame], earliest: int
+    ) -> Iterator[tuple[int, VideoFrame]]:
+        """The frames from `earliest` on that are whole, with their numbers."""
         for frame in frames:
-            is_due = frame.pts is not None and frame.pts >= max(first_number, 0)
-            if is_due and not frame.is_corrupt:
+            if frame.pts is None or frame.pts < earliest:
+                continue
+            if not frame.is_corrupt:
                 yield frame.pts, frame
+            elif self.damaged is not None:
+                self.damaged.update(map(int, np.flatnonzero(self.numbers == frame.pts)))
 
     def _number_packets(self, first: int | None) -> Iterator[tuple[int, Packet]]:
         """Packets from where the container stands, with their numbers in the list.

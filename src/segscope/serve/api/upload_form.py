@@ -23,7 +23,6 @@ from segscope.serve.settings import Limits
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-FILE_FIELD = "file"
 _CHUNK = 2**20
 _MOST_FIELDS = 100
 _LONGEST_FIELD = 4096  # bytes
@@ -34,7 +33,7 @@ class UploadForm:
     """A form on disk.
 
     Attributes:
-        files: those of the field `file`, in order.
+        files: those of the field for files, in order; the names are as sent, and may be empty.
         fields: the other fields by name.
     """
 
@@ -42,8 +41,32 @@ class UploadForm:
     fields: dict[str, str] = field(default_factory=dict)
 
 
-async def receive_form(request: Request, folder: Path, limits: Limits) -> UploadForm:
+@dataclass(frozen=True)
+class FormLayout:
+    """What a form holds.
+
+    Attributes:
+        file_field: name of the field of its files; those of other fields are left out.
+        longest_field: bytes of a field without a file.
+    """
+
+    file_field: str = "file"
+    longest_field: int = _LONGEST_FIELD
+
+
+DEFAULT_LAYOUT = FormLayout()
+
+
+async def receive_form(
+    request: Request, folder: Path, limits: Limits, layout: FormLayout = DEFAULT_LAYOUT
+) -> UploadForm:
     """Write the files of a form into a folder.
+
+    Args:
+        request: whose body is the form.
+        folder: where the files go.
+        limits: on the number of files.
+        layout: names of its fields, and their sizes.
 
     Raises:
         UsageError: not a form, or one that breaks off.
@@ -55,9 +78,9 @@ async def receive_form(request: Request, folder: Path, limits: Limits) -> Upload
     if content_type != b"multipart/form-data" or not boundary:
         raise UsageError(
             "an upload is a form (multipart/form-data with a boundary) with one part named "
-            f"`{FILE_FIELD}` for each file"
+            f"`{layout.file_field}` for each file"
         )
-    writer = _FormWriter(folder, limits.zip_members)
+    writer = _FormWriter(folder, limits.zip_members, layout)
     try:
         await _parse(request, MultipartParser(boundary, writer.callbacks()))
     except FormParserError as error:
@@ -86,8 +109,9 @@ async def _parse(request: Request, parser: MultipartParser) -> None:
 class _FormWriter:
     """Callbacks of a parser that write files to disk."""
 
-    def __init__(self, folder: Path, most_files: int) -> None:
+    def __init__(self, folder: Path, most_files: int, layout: FormLayout) -> None:
         self.form = UploadForm()
+        self._layout = layout
         self.is_complete = False
         self._folder = folder
         self._most_files = most_files
@@ -136,7 +160,7 @@ class _FormWriter:
         self._field = options.get("name", "")
         if "filename" not in options:
             self._value = bytearray()
-        elif self._field == FILE_FIELD:
+        elif self._field == self._layout.file_field:
             self._open_file(options["filename"])
 
     def _open_file(self, name: str) -> None:
@@ -145,15 +169,16 @@ class _FormWriter:
             raise TooLarge(f"an upload may have at most {self._most_files} files; send a zip")
         path = self._folder / str(number)
         self._file = path.open("wb")
-        self.form.files.append((name or "upload", path))
+        self.form.files.append((name, path))
 
     def _write(self, data: bytes, start: int, end: int) -> None:
         if self._file is not None:
             self._file.write(memoryview(data)[start:end])
         elif self._value is not None:
             self._value += data[start:end]
-            if len(self._value) > _LONGEST_FIELD:
-                raise TooLarge(f"a field of an upload may have at most {_LONGEST_FIELD} bytes")
+            longest = self._layout.longest_field
+            if len(self._value) > longest:
+                raise TooLarge(f"a field of an upload may have at most {longest} bytes")
 
     def _end_part(self) -> None:
         self.close()

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from segscope.errors import UsageError
-from segscope.masks import FrameMask
+from segscope.masks import FrameMask, Masks
+from segscope.predict import everything
 from segscope.prompts import Prompt
 from segscope.serve.json_object import abbreviate
 from segscope.serve.project.sandboxed_reader import SandboxedFrames, read_sandboxed
@@ -70,6 +71,20 @@ class Pictures:
         """
         with self.open(model, encoded) as (interaction, queue), queue.turn(Urgency.CLICK):
             return interaction.add(*prompts)
+
+    def find_everything(self, model: str, encoded: object) -> Masks:
+        """Masks of a picture without prompts: of the classes of a model that takes none.
+
+        Raises:
+            UsageError, UnknownName, CheckpointError: as `open`.
+        """
+        network = self.workspace.engines.network(model)
+        queue = self.workspace.engines.device_queue(network)
+        stack = self.read([decode_base64(encoded)])
+        with queue.turn(Urgency.TRACK):
+            return everything(
+                stack, network, progress=lambda _done, _total: queue.give_way(Urgency.TRACK)
+            )
 
     def read(self, contents: Sequence[bytes]) -> Stack:
         """Pictures of one size as frames.

@@ -61,7 +61,11 @@ class DisplayRange:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageProperties:
-    """Properties of an image's stack; shapes and spacing are (frame, row, column)."""
+    """Properties of an image's stack; shapes and spacing are (frame, row, column).
+
+    There is no affine where only the voxel sizes are known: viewers would take its directions for
+    those of the patient.
+    """
 
     kind: Literal["image", "volume", "video"]
     modality: str | None
@@ -83,7 +87,7 @@ class ImageProperties:
         if stack.spacing_zyx_mm is not None:
             spacing = list(map(float, stack.spacing_zyx_mm))
         affine = None
-        if stack.geometry is not None:
+        if stack.geometry is not None and stack.geometry.has_place:
             affine = stack.geometry.affine.tolist()
         times = None
         if stack.times_s is not None:

@@ -17,6 +17,7 @@ from segscope.arrays import Pixels
 from segscope.errors import ReadError, SegscopeError, UsageError
 from segscope.files import list_visible
 from segscope.io import FORMATS, read
+from segscope.io.paths import lies_within, resolve_links
 from segscope.io.video.frame_folder import FrameFolder
 from segscope.render import Renderer
 from segscope.serve.background import BackgroundThreads
@@ -127,7 +128,7 @@ class Images:
         Raises:
             ReadError, UsageError: not an image, or the path holds several and none was chosen.
         """
-        path = path.resolve()
+        path = resolve_links(path)
         stack = read(path, **choice.options())
         image_id = image_id_of(self.content_hash(path), choice.options())
         image = Image.of(stack, image_id, path.name, "root")
@@ -272,7 +273,7 @@ class Images:
             raise UsageError("this path is not a folder")
         entries = []
         for path in list_visible(folder):
-            if not path.resolve().is_relative_to(base):
+            if not lies_within(path, base):
                 continue
             kind = _entry_kind(path)
             if kind is not None:

@@ -26,6 +26,10 @@ def _read(path: Path, request: dict[str, Any]) -> Reply:
     from segscope.io import read, read_masks  # after the limits apply: readers are loaded with it
 
     stack = read(request["image"], **request["options"])
+    if path.suffix.lower() == ".xml":
+        from segscope.serve.compat.monailabel.asap_xml import read_asap
+
+        return _describe(read_asap(path, stack.shape_zyx))
     if not path.name.lower().endswith(_CROPPED_FORMATS):
         _check_shape(read_masks(path), stack, path)
     return _describe(read_masks(path, stack))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from segscope.errors import UsageError
 from segscope.files import list_visible
+from segscope.io.paths import find_path, lies_within, resolve_links
 from segscope.serve.errors import NotFound, Refused
 
 _CHUNK = 2**20
@@ -31,18 +32,19 @@ def resolve_below(roots: Sequence[Path], root: int, relative: str) -> Path:
     if "\0" in relative:
         raise UsageError("a path must not contain a null byte")
     try:
-        path = (base / relative).resolve()
+        path = find_path(base / relative)
+        is_inside = lies_within(path, base)
         exists = path.exists()
     except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(f"invalid path ({type(error).__name__})") from error
-    if not path.is_relative_to(base):
+    if not is_inside:
         raise Refused(
             "this path leads outside of its root; name a path that is relative to the root and "
             "stays below it"
         )
     if not exists:
         raise NotFound("this root has no file or folder of that name")
-    return path
+    return resolve_links(path)
 
 
 def check_links(path: Path, base: Path) -> None:
@@ -57,7 +59,7 @@ def check_links(path: Path, base: Path) -> None:
     else:
         entries = path.parent.glob(f"{glob.escape(path.name.partition('.')[0])}.*")
     for entry in entries:
-        if entry.is_symlink() and not entry.resolve().is_relative_to(base):
+        if entry.is_symlink() and not lies_within(entry, base):
             raise Refused("this folder contains a link that leads outside of its root")
 
 

@@ -141,6 +141,9 @@ class TestMedSa:
         }
         with pytest.raises(CheckpointError, match="--input-size"):
             self.read(state)
+        for side in (-16, 100):
+            with pytest.raises(CheckpointError, match="multiple of 16"):
+                self.read(state, side=side)
         _, engine = self.read(state, side=96)
         assert engine.input_size == 96
 

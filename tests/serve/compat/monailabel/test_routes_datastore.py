@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,13 @@ import pytest
 from support.monailabel_client import MonaiClient, nrrd_of
 
 import segscope as ss
+from segscope.errors import WriteError
+from segscope.serve.compat.monailabel.asap_xml import asap_annotations
+from segscope.serve.compat.monailabel.label_files import LabelFiles
+from segscope.serve.project.project_info import ProjectLabel
+from segscope.serve.settings import Limits
+
+from ...conftest import Server
 
 
 def block() -> np.ndarray:
@@ -129,6 +137,7 @@ class TestLabelIntake:
             ("label.nii.gz", nifti_label(np.ones((3, 3, 3))), "3 x 3 x 3 voxels"),
             ("label.nii.gz", nifti_label(block(), spacing=1.4), "grid"),
         ],
+        ids=["empty", "junk", "damaged", "no format", "another size", "another grid"],
     )
     def test_a_label_that_does_not_fit_leaves_everything_as_it_was(
         self, monai: MonaiClient, name: str, data: bytes, words: str
@@ -185,6 +194,44 @@ class TestLabelSessions:
         assert set(found) == {"liver", "tumour"}
         assert np.array_equal(found["liver"], labels == 1)
         assert np.array_equal(found["tumour"], labels == 3)
+
+    def test_polygons_of_qupath(self, monai: MonaiClient) -> None:
+        image = monai.server.image("cells.png")
+        mask = np.zeros((64, 96), bool)
+        mask[10:30, 20:50] = True
+        content = asap_annotations("nucleus", mask, offset_xy=(0, 0), min_pixels=0)
+        put(monai, image, "cells123.xml", content)
+        assert monai.ask("GET", f"/datastore/label?label={image}").content == content
+        (session,) = monai.server.http.get("/v1/sessions").json()
+        with monai.server.workspace.sessions.use(session["session_id"]) as opened:
+            masks = opened.masks()
+        assert dict(masks.names) == {1: "nucleus"}
+        assert np.array_equal(masks.mask(0, 1), mask)
+
+    def test_names_from_the_labels_of_the_project(self, monai: MonaiClient) -> None:
+        image = monai.server.image()
+        monai.server.workspace.update(labels=[ProjectLabel(1, "liver")])
+        labels = block().astype(np.uint8)
+        labels[:, 10:15, 60:70] = 2
+        put(monai, image, "label.nii.gz", nifti_label(labels))
+        (session,) = monai.server.http.get("/v1/sessions").json()
+        with monai.server.workspace.sessions.use(session["session_id"]) as opened:
+            assert dict(opened.masks().names) == {1: "liver", 2: "object"}
+
+    def test_a_label_that_cannot_be_stored_leaves_the_earlier_session(
+        self, monai: MonaiClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        image = monai.server.image()
+        put(monai, image, "label.nii.gz", nifti_label(block()))
+        (earlier,) = monai.server.http.get("/v1/sessions").json()
+
+        def refuse(*_: object) -> None:
+            raise WriteError("cannot write label.nii.gz: No space left on device")
+
+        monkeypatch.setattr(LabelFiles, "save", refuse)
+        put(monai, image, "label.nii.gz", nifti_label(block() * 2), 507)
+        (remaining,) = monai.server.http.get("/v1/sessions").json()
+        assert remaining["session_id"] == earlier["session_id"]
 
     def test_a_later_label_takes_the_place_of_an_earlier_one(self, monai: MonaiClient) -> None:
         image = monai.server.image()
@@ -248,3 +295,20 @@ def test_the_checksum_of_a_sample_is_not_computed_again(
 
     monkeypatch.setattr("segscope.serve.project.safe_paths.content_hash", refuse)
     assert monai.ask("POST", "/activelearning/first", json={}).json() == first
+
+
+def test_an_image_of_more_than_a_thousand_files(monai: MonaiClient, inputs: Any) -> None:
+    series = sorted(Path(inputs.series).iterdir())
+    files = [("files", (path.name, path.read_bytes())) for path in series]
+    files += [("files", (f"note{number}.txt", b"x")) for number in range(1001)]
+    monai.ask("PUT", "/session/", files=files)
+
+
+def test_the_data_set_is_sent_however_large_it_is(serve: Callable[..., Server]) -> None:
+    limits = Limits(volume_bytes=1000)
+    monai = MonaiClient(serve(compat=("monailabel",), compat_open=True, limits=limits))
+    image = monai.server.image()
+    content = monai.ask("GET", "/datastore/dataset").content
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.namelist() == [f"{image}.nii.gz"]
+        assert archive.testzip() is None

@@ -138,6 +138,11 @@ def _cells_of_input(state: State, whole_maps: Sequence[str], side: int) -> int:
         for name in (stem.replace("rel_pos_", "rel_h"), stem.replace("rel_pos_", "rel_w"))
         if name in state
     }
+    if side and (side < PATCH or side % PATCH):
+        raise CheckpointError(
+            f"the side of SAM's input must be a multiple of {PATCH} pixels, got an input size of "
+            f"{side}"
+        )
     cells = side // PATCH
     if not lengths:
         if not side:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +13,7 @@ from fastapi import Depends, Form, Query, Request, Response, UploadFile
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse
 
+from segscope.serve.api.upload_form import FormLayout, UploadForm, receive_form
 from segscope.serve.compat.monailabel.nifti_copy import fits_nifti, write_nifti
 from segscope.serve.compat.monailabel.service import MonaiLabelService
 from segscope.serve.errors import NotFound
@@ -22,6 +23,7 @@ from segscope.serve.project.safe_paths import safe_name
 from segscope.serve.project.uploads import UploadedFile
 
 _CHUNK = 2**20
+DEFAULT_NAME = "image.nii.gz"  # of a file that was sent without a name
 
 
 def get_service(request: Request) -> MonaiLabelService:
@@ -32,7 +34,8 @@ def get_service(request: Request) -> MonaiLabelService:
 
 Service = Annotated[MonaiLabelService, Depends(get_service)]
 Name = Annotated[str, Query(max_length=300)]
-Text = Annotated[str | None, Form(max_length=2**24)]
+LONGEST_TEXT = 2**24
+Text = Annotated[str | None, Form(max_length=LONGEST_TEXT)]
 
 
 def parse_params(text: str | None) -> JsonObject:
@@ -51,8 +54,26 @@ def save_uploads(
             target = folder / str(number)
             with target.open("wb") as file:
                 shutil.copyfileobj(upload.file, file, _CHUNK)
-            saved.append((upload.filename or "image.nii.gz", target))
+            saved.append((upload.filename or DEFAULT_NAME, target))
         yield saved
+
+
+@asynccontextmanager
+async def receive_files(
+    service: MonaiLabelService, request: Request, file_field: str
+) -> AsyncIterator[UploadForm]:
+    """The form of a request, whose files are on disk until the block ends.
+
+    Raises:
+        UsageError: not a form, or one that breaks off.
+        TooLarge: more files or longer fields than allowed.
+    """
+    workspace = service.workspace
+    layout = FormLayout(file_field, LONGEST_TEXT)
+    with workspace.images.uploads.scratch() as folder:
+        form = await receive_form(request, folder, workspace.settings.limits, layout)
+        form.files = [(name or DEFAULT_NAME, path) for name, path in form.files]
+        yield form
 
 
 def file_response(path: Path) -> Response:

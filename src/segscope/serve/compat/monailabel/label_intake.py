@@ -11,9 +11,9 @@ from segscope.errors import UsageError
 from segscope.masks import Masks
 from segscope.serve.compat.monailabel.label_files import FINAL
 from segscope.serve.compat.monailabel.label_sessions import (
+    label_session,
     named_masks,
     remove_label_masks,
-    store_label_masks,
 )
 from segscope.serve.compat.monailabel.service import MonaiLabelService
 from segscope.serve.json_object import JsonObject
@@ -43,9 +43,13 @@ def store_label(
     with workspace.images.uploads.scratch() as folder:
         file = _label_file(service, stored, label, folder)
         masks = read_uploaded_masks(file, stored, workspace.settings.limits)
-        if tag == FINAL:
-            store_label_masks(workspace, image_id, named_masks(masks, notes))
-        service.labels.save(image_id, tag, file, {"params": notes, "name": file.name})
+        info: JsonObject = {"params": notes, "name": file.name}
+        if tag != FINAL:
+            service.labels.save(image_id, tag, file, info)
+            return
+        masks = named_masks(masks, notes, workspace.labels)
+        with label_session(workspace, image_id, masks):
+            service.labels.save(image_id, tag, file, info)
 
 
 def _label_file(

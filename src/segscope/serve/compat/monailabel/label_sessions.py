@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from segscope.errors import SegscopeError
@@ -10,6 +11,7 @@ from segscope.masks import Masks
 from segscope.prompts import MaskPrompt
 from segscope.serve.errors import Busy
 from segscope.serve.json_object import JsonObject
+from segscope.serve.project.project_info import ProjectLabel
 from segscope.serve.project.workspace import Workspace
 from segscope.serve.sessions.open_session import OpenSession
 from segscope.serve.sessions.session_request import SessionRequest
@@ -20,31 +22,42 @@ MODEL = "mini"  # stores a mask without encoding its frame, which takes minutes 
 _DEFAULT_NAME = "object"
 
 
-def named_masks(masks: Masks, notes: JsonObject) -> Masks:
-    """The masks with the names of `label_info`, else those of the file, else "object".
-
-    An entry without a number `idx` names the object of its position, counted from 1.
+def named_masks(masks: Masks, notes: JsonObject, labels: Sequence[ProjectLabel]) -> Masks:
+    """The masks with the names of the file, else of `label_info`, else of the project's label of
+    that number, else "object".
     """
-    names = {object_id: name or _DEFAULT_NAME for object_id, name in masks.names.items()}
+    known = {label.number: label.name for label in labels} | _label_names(notes)
+    names = {
+        object_id: name or known.get(object_id, _DEFAULT_NAME)
+        for object_id, name in masks.names.items()
+    }
+    return replace(masks, names=names)
+
+
+def _label_names(notes: JsonObject) -> dict[int, str]:
+    """The names in `label_info`; an entry without a number `idx` counts by its position."""
     entries = notes.get("label_info")
     if not isinstance(entries, list):
-        return replace(masks, names=names)
+        return {}
+    names: dict[int, str] = {}
     for position, entry in enumerate(entries, start=1):
         if not isinstance(entry, Mapping) or not entry.get("name"):
             continue
         number = entry.get("idx")
         if not isinstance(number, int):
             number = position
-        if number in names:
-            names[number] = str(entry["name"])
-    return replace(masks, names=names)
+        names[number] = str(entry["name"])
+    return names
 
 
-def store_label_masks(workspace: Workspace, image_id: str, masks: Masks) -> None:
-    """Make a session of the masks of a label; that of an earlier label moves to the trash.
+@contextmanager
+def label_session(workspace: Workspace, image_id: str, masks: Masks) -> Iterator[None]:
+    """Make a session of the masks of a label, which remains if the block succeeds.
+
+    The session of an earlier label moves to the trash then, unless it is open in a window.
 
     Raises:
-        WriteError: the disk refuses; the session of the earlier label remains.
+        WriteError: the disk refuses.
     """
     sessions = workspace.sessions
     earlier = sessions.list_sessions(image_id, ANNOTATOR)
@@ -57,8 +70,10 @@ def store_label_masks(workspace: Workspace, image_id: str, masks: Masks) -> None
         with sessions.use(session_id) as session:
             _add_masks(session, masks)
             sessions.count_command(session_id, session)
-    except SegscopeError:
-        sessions.erase(session_id)
+        yield
+    except BaseException:
+        with suppress(SegscopeError):
+            sessions.erase(session_id)
         raise
     for info in earlier:
         if not sessions.leases.is_leased(info.session_id):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
-from typing import Annotated, TypedDict
+from typing import TypedDict
 
-from fastapi import APIRouter, File, Request, Response, UploadFile
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
+from segscope.errors import UsageError
+from segscope.serve.api.upload_form import UploadForm
 from segscope.serve.compat.monailabel.dependencies import (
     Name,
     Service,
@@ -17,10 +20,11 @@ from segscope.serve.compat.monailabel.dependencies import (
     file_response,
     image_response,
     parse_params,
-    save_uploads,
+    receive_files,
 )
 from segscope.serve.compat.monailabel.label_files import FINAL, DatastoreListing, DatastoreStats
 from segscope.serve.compat.monailabel.label_intake import remove_label, store_label
+from segscope.serve.compat.monailabel.service import MonaiLabelService
 from segscope.serve.compat.monailabel.zip_stream import stream_zip
 from segscope.serve.errors import Busy, NotFound
 from segscope.serve.json_object import JsonObject, text_field
@@ -66,16 +70,12 @@ def datastore(
 @router.put("/datastore")
 @router.put("/datastore/")
 @router.put("/datastore/image")
-def put_image(
-    service: Service,
-    file: Annotated[UploadFile, File()],
-    image: Name = "",
-    params: Text = None,
-) -> dict[str, str]:
+async def put_image(service: Service, request: Request, image: Name = "") -> dict[str, str]:
     """Add an image to the project; it becomes a case of the work list."""
-    parse_params(params)  # clients learn of malformed notes although none are stored
-    with save_uploads(service, [file]) as files:
-        return {"image": service.add_image(files, image)}
+    async with receive_files(service, request, "file") as form:
+        # clients learn of malformed notes although none are stored
+        parse_params(form.fields.get("params"))
+        return {"image": await run_in_threadpool(service.add_image, form.files, image)}
 
 
 @router.api_route("/datastore/image", methods=["GET", "HEAD"])
@@ -124,25 +124,29 @@ def put_image_info(service: Service, image: Name, info: Text = None) -> JsonObje
 
 @router.put("/datastore/label")
 @router.put("/datastore/label/")
-def put_label(
-    service: Service,
-    image: Name,
-    label: Annotated[UploadFile, File()],
-    tag: Name = FINAL,
-    params: Text = None,
+async def put_label(
+    service: Service, request: Request, image: Name, tag: Name = FINAL
 ) -> dict[str, str]:
     """Store a label; raw bytes (OHIF's label.bin) are converted to a file that others can read.
 
     A final label also becomes masks of a session, and its case is done.
     """
+    async with receive_files(service, request, "label") as form:
+        return await run_in_threadpool(_store_label, service, image, tag or FINAL, form)
+
+
+def _store_label(
+    service: MonaiLabelService, image: str, tag: str, form: UploadForm
+) -> dict[str, str]:
     stored = service.find_image(image)
-    notes = parse_params(params)
-    with save_uploads(service, [label]) as files:
-        store_label(service, stored, tag or FINAL, files[0], notes)
+    notes = parse_params(form.fields.get("params"))
+    if not form.files:
+        raise UsageError("a label is a form with one file named `label`")
+    store_label(service, stored, tag, form.files[0], notes)
     image_id = stored.image.image_id
     cases = service.workspace.cases
     case = cases.add(image_id)
-    if (tag or FINAL) == FINAL:
+    if tag == FINAL:
         annotator = text_field(notes, "client_id")[:LONGEST_ANNOTATOR]
         cases.update(case.case_id, CaseUpdate(state="done", annotator=annotator))
     return {"image": image_id, "label": image_id}

@@ -12,6 +12,7 @@ from typing import Annotated
 import numpy as np
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from numpy.typing import NDArray
+from starlette.concurrency import run_in_threadpool
 
 from segscope._version import __version__
 from segscope.errors import UsageError
@@ -25,6 +26,7 @@ from segscope.serve.compat.monailabel.dependencies import (
     Text,
     image_response,
     parse_params,
+    receive_files,
     save_uploads,
 )
 from segscope.serve.compat.monailabel.infer_params import number_pair
@@ -99,15 +101,15 @@ def token_valid(request: Request, service: Service) -> JsonObject:
 
 @router.put("/session", response_model=None)
 @router.put("/session/", response_model=None)
-def open_session(
+async def open_session(
     service: Service,
-    files: Annotated[list[UploadFile], File()],
+    request: Request,
     uncompress: bool = False,  # noqa: ARG001 - archives are always unpacked
     expiry: Annotated[int, Query(ge=0)] = 0,
 ) -> dict[str, str | ImageSessionInfo]:
     """Take an image for some time; 3D Slicer sends its volumes this way."""
-    with save_uploads(service, files) as saved:
-        session = service.open_session(saved, expiry)
+    async with receive_files(service, request, "files") as form:
+        session = await run_in_threadpool(service.open_session, form.files, expiry)
     return {"session_id": session.session_id, "session_info": session.info()}
 
 

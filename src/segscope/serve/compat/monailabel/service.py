@@ -26,6 +26,7 @@ from segscope.serve.compat.monailabel.infer_params import (
     read_prompts,
 )
 from segscope.serve.compat.monailabel.label_files import LabelFiles
+from segscope.serve.compat.pictures import run_through
 from segscope.serve.errors import NotFound
 from segscope.serve.json_object import JsonObject, abbreviate, text_field
 from segscope.serve.project.image_records import StoredImage
@@ -316,10 +317,7 @@ def _propagate(interaction: Interaction, request: InferPrompts, queue: DeviceQue
     start = request.prompts[0].frame
     rules = default_rules(interaction.stack)
     frames = interaction.propagate("both", start=start, within=request.within, rules=rules)
-    finished = False
-    while not finished:
-        with queue.turn(Urgency.TRACK):
-            finished = next(frames, None) is None
+    run_through(frames, queue)
 
 
 def _decompress_nrrd(data: bytes) -> bytes:

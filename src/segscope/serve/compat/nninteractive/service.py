@@ -38,6 +38,7 @@ from segscope.serve.compat.nninteractive.packed_arrays import (
     read_header,
     require_codec,
 )
+from segscope.serve.compat.nninteractive.volume_files import slice_axis
 from segscope.serve.errors import Expired, ServerFull, TooLarge
 from segscope.serve.project.image_records import Image
 from segscope.serve.project.worker_process import run_once
@@ -53,7 +54,6 @@ MAX_TRACKING_S = 40.0  # per request: the protocol's client gives up after 60 s
 ANNOTATOR = "nninteractive"
 WORKER_BYTES = 2 * GIB  # address space that unpacking needs besides the array and its packet
 _WORKER = "segscope.serve.compat.nninteractive.unpack_worker"
-_ANISOTROPIC = 1.2
 _UNIT_SPACING = (1.0, 1.0, 1.0)
 
 
@@ -201,7 +201,7 @@ class NnInteractiveService:
         image = self._upload(packet, header, spacing_abc)
         axis = 0
         if image.kind == "volume":
-            axis = _slice_axis(spacing_abc)
+            axis = slice_axis(spacing_abc)
         request = SessionRequest(
             image_id=image.image_id, annotator=ANNOTATOR, axis=axis, overlap="keep", new=True
         )
@@ -377,14 +377,6 @@ class NnInteractiveService:
         bounds = [_extent(different, axis) for axis in range(3)]
         inside = tuple(slice(low, high) for low, high in bounds)
         return MaskChange(bounds, np.ascontiguousarray(current[inside]))
-
-
-def _slice_axis(spacing: Sequence[float]) -> int:
-    """The axis with clearly the largest spacing, along which slices were acquired, or the first."""
-    largest = max(spacing)
-    if largest > _ANISOTROPIC * sorted(spacing)[1]:
-        return int(np.argmax(spacing))
-    return 0
 
 
 def _visible_mask(session: OpenSession, frame: int, object_id: int) -> NDArray[np.bool_]:

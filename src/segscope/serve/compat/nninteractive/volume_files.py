@@ -1,4 +1,4 @@
-"""Volumes of nnInteractive's clients as NIfTI files."""
+"""Volumes of nnInteractive's clients: the axis of their slices, and their files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,16 @@ import numpy as np
 from segscope.arrays import PixelType
 from segscope.errors import UsageError
 from segscope.serve.compat.nninteractive.packed_arrays import ClientArray
+
+_ANISOTROPIC = 1.2
+
+
+def slice_axis(spacing: Sequence[float]) -> int:
+    """The axis with clearly the largest spacing, along which slices were acquired, or the first."""
+    largest = max(spacing)
+    if largest > _ANISOTROPIC * sorted(spacing)[1]:
+        return int(np.argmax(spacing))
+    return 0
 
 
 def write_volume(path: Path, volume: ClientArray, spacing: Sequence[float]) -> None:
