@@ -56,7 +56,7 @@ class Run:
     before: float
     best: float
     claimed: float
-    kept_base: bool
+    base_saved: bool
     significant: bool
     unseen_before: float
     unseen: float
@@ -97,7 +97,7 @@ def measure(method: Method, dataset: DataSet, seed: int, steps: int) -> Run:
         gain.before,
         float(best) - gain.before,
         gain.difference,
-        gain.kept_base,
+        gain.base_saved,
         gain.significant,
         before,
         after - before,
@@ -141,7 +141,7 @@ def row(name: str, dataset: str, runs: list[Run]) -> str:
     spread = math.nan
     if len(runs) > 1:
         spread = errors.std(ddof=1) / math.sqrt(len(runs))
-    kept = sum(run.kept_base for run in runs)
+    kept = sum(run.base_saved for run in runs)
     significant = sum(run.significant for run in runs)
     counts = f"{len(runs)} | {kept} | {significant}"
     gains = f"{best:+.3f} | {claimed:+.3f} | {unseen:+.3f}"

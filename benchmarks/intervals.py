@@ -1,9 +1,9 @@
-"""How often the 95 % intervals of `segscope.metrics.intervals` hold the truth, by simulation.
+"""How often the 95 % intervals of `segscope.metrics.intervals` contain the truth, by simulation.
 
     python benchmarks/intervals.py [--samples 2000]
 
 Each row is a distribution of one score a patient, each column a number of patients: the share of
-samples whose interval holds the true mean (or median), and the median width of the intervals.
+samples whose interval contains the true mean (or median), and the median width of the intervals.
 "Percentile bootstrap" is what reports had before; it is too narrow below 30 patients.
 """
 
@@ -94,7 +94,7 @@ def measure(
     for patients in PATIENTS:
         rng = np.random.default_rng(patients)
         intervals = [interval_of(distribution.draw(rng, patients)) for _ in range(samples)]
-        held = np.mean([each.holds(truth) for each in intervals])
+        held = np.mean([each.contains(truth) for each in intervals])
         width = np.median([each.high - each.low for each in intervals])
         cells.append(f"{held:.3f} / {width:.3f}")
     return cells

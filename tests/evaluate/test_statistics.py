@@ -80,7 +80,7 @@ def test_a_comparison_pairs_what_both_were_asked():
     result = compare(first, second, groups)
     assert (result.n_pairs, result.n_left_out, result.n_groups) == (49, 2, 25)
     assert result.median_difference == pytest.approx(np.median(expected))
-    assert result.median_interval.holds(result.median_difference)
+    assert result.median_interval.contains(result.median_difference)
     assert result.mean_difference == pytest.approx(np.mean(expected))
     assert result.mean_interval == mean_interval(np.sort(expected))
     assert result.p == pytest.approx(stats.wilcoxon(expected).pvalue)

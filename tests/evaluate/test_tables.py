@@ -48,3 +48,15 @@ def test_every_figure_is_in_its_table() -> None:
     assert len(list(render_datasets(summary.lines))) == 2
     assert "75.0%" in render_drops(summary.lines)
     assert "+0.000" in render_comparisons(summary.comparisons)
+
+
+def test_a_case_that_one_model_loses_shows_in_the_mean_difference() -> None:
+    rows = []
+    for case in range(20):
+        place = {"case": str(case), "group": str(case)}
+        rows.append(result_row(0.9, model="a", **place))
+        rows.append(result_row(0.48 if case == 7 else 0.9, model="b", **place))
+    table = render_comparisons(summarise(rows, HEADER, [], {}).comparisons)
+    assert "<th>mean difference</th><th>95 %</th><th>median difference</th>" in table
+    assert "<td>+0.021</td>" in table
+    assert "<td>+0.000</td>" in table

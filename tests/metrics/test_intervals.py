@@ -31,7 +31,7 @@ def draw_dice(rng: np.random.Generator, patients: int, failures: float) -> NDArr
 def coverage(patients: int, failures: float, samples: int = 400) -> float:
     rng = np.random.default_rng(0)
     intervals = [mean_interval(draw_dice(rng, patients, failures), UNIT) for _ in range(samples)]
-    return float(np.mean([each.holds((1 - failures) * DICE) for each in intervals]))
+    return float(np.mean([each.contains((1 - failures) * DICE) for each in intervals]))
 
 
 @pytest.mark.parametrize("patients", [5, 10, 30])

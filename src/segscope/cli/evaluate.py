@@ -80,7 +80,7 @@ class CaseOptions:
     """Which cases are evaluated."""
 
     data: Annotated[
-        list[Path], typer.Option(metavar="DATASET", help="A further data set; repeatable.")
+        list[Path], typer.Option(metavar="DATASET", help="A data set, like DATASET; repeatable.")
     ] = field(default_factory=list)
     only: Annotated[
         list[str],

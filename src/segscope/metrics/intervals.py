@@ -6,7 +6,7 @@ not serve. A mean has Student's interval. Scores from 0 to 1 are skewed, and wit
 of them may be a failure although one patient in ten is; so the variance is widened as if a fifth of
 a patient had the worst possible score (for the lower limit) or the best (for the upper). A median
 has the interval between two of the ordered values, which assumes nothing of their distribution.
-`benchmarks/intervals.py` measures how often these intervals hold the truth.
+`benchmarks/intervals.py` measures how often these intervals contain the truth.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ FEW_PATIENTS = 10
 """So many patients, or fewer, are pointed out beside an interval."""
 
 BOUND_WEIGHT = 0.2
-"""Weight of the patient at the bound of the scale, in patients. The smallest tenth with which
-intervals hold the mean of Dice with one failure in ten in 90 % of samples of 5 to 30 patients.
+"""Weight of the patient at the bound of the scale, in patients: the smallest tenth with which, for
+5 to 30 patients, 88 % of intervals contain the mean of Dice with one failure in ten.
 """
 
 TAIL = 0.025
@@ -53,8 +53,8 @@ class Interval:
     def exists(self) -> bool:
         return not math.isnan(self.low)
 
-    def holds(self, value: float) -> bool:
-        """Whether a value is in the interval; false where there is none."""
+    def contains(self, value: float) -> bool:
+        """Whether a value is in the interval; false where there is no interval."""
         return self.low <= value <= self.high
 
 

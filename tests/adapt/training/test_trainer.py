@@ -103,7 +103,7 @@ def test_the_base_is_saved_where_the_gain_is_not_there_for_others(data: Data) ->
     scores = iter([[0.5] * 5, [0.7, 0.5, 0.5, 0.5, 0.52], [0.4, 0.53, 0.53, 0.53, 0.53]])
     work.validate = lambda _adapted: ValidationScores(dict(zip("abcde", next(scores), strict=True)))
     progress = work.run().progress
-    assert progress.gain.kept_base
+    assert progress.gain.base_saved
     assert (progress.best["step"], progress.best["dice"]) == (0.0, 0.5)
     assert all(torch.equal(item, before[name]) for name, item in progress.best_tensors.items())
     assert progress.best_tensors.keys() == before.keys()

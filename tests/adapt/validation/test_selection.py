@@ -26,7 +26,7 @@ def test_the_base_is_kept_unless_a_gain_exceeds_its_standard_error() -> None:
     lucky = base + np.array([0.4, -0.1, -0.1, -0.05])  # one patient gains, the others lose
     assert choose_weights(np.array([base, lucky])) == 0
     gain = cross_fit_gain(np.array([base, lucky]))
-    assert gain.kept_base
+    assert gain.base_saved
     assert gain.after == gain.before == pytest.approx(0.65)
     assert "no gain shown" in gain.text
     assert "equals the base" in gain.text
@@ -56,7 +56,7 @@ def test_luck_is_not_claimed() -> None:
         naive.append(max(0.0, scores.mean(1).max() - base.mean()))
     assert np.mean(naive) > 0.01
     assert abs(np.mean([gain.difference for gain in gains])) < 0.005
-    assert np.mean([gain.kept_base for gain in gains]) > 0.75
+    assert np.mean([gain.base_saved for gain in gains]) > 0.75
 
 
 def test_a_patient_does_not_choose_what_it_is_scored_with() -> None:
@@ -72,7 +72,7 @@ def test_a_patient_does_not_choose_what_it_is_scored_with() -> None:
 def test_the_base_is_kept_where_only_those_who_chose_gain() -> None:
     assert choose_weights(LUCKY) == 1
     gain = cross_fit_gain(LUCKY)
-    assert gain.kept_base
+    assert gain.base_saved
     assert gain.difference == 0
     assert "on patients who did not choose it" in gain.text
 

@@ -87,7 +87,7 @@ class RunProgress:
             self.stale_validations += 1
         self.validations.append(dict(patients))
 
-    def keep_base(self, tensors: dict[str, Tensor]) -> None:
+    def save_base(self, tensors: dict[str, Tensor]) -> None:
         """Save the network as it was before training."""
         first = self.rows[0]
         figures = {

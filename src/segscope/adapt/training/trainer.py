@@ -214,8 +214,8 @@ class Trainer:
             if not self.progress.rows:
                 self.validate_step({"step": 0.0})
             why = self._loop(draw, events, on_step)
-        if why != "signal" and self.progress.gain.kept_base:
-            self.progress.keep_base(self.initial)
+        if why != "signal" and self.progress.gain.base_saved:
+            self.progress.save_base(self.initial)
         return TrainingOutcome(why, self.stop.number, self.progress)
 
     def save(self) -> None:

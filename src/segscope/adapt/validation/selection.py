@@ -34,7 +34,7 @@ class Gain:
         after: the same of the weights that the other patients chose; NaN for a single patient.
         interval: 95 % interval of the mean difference.
         patients: number of patients with both.
-        kept_base: whether no weights were better than the base by more than chance, so that the
+        base_saved: whether no weights were better than the base by more than chance, so that the
             base itself is saved.
     """
 
@@ -42,7 +42,7 @@ class Gain:
     after: float
     interval: Interval
     patients: int
-    kept_base: bool
+    base_saved: bool
 
     @property
     def difference(self) -> float:
@@ -56,7 +56,7 @@ class Gain:
     @property
     def text(self) -> str:
         """The gain in words."""
-        if self.kept_base:
+        if self.base_saved:
             return (
                 "no gain shown: on patients who did not choose it, no step was better than the "
                 "base by more than chance, so the result equals the base"
@@ -124,17 +124,17 @@ def cross_fit_gain(scores: Scores) -> Gain:
     base = math.nan
     if len(before):
         base = float(before.mean())
-    kept = Gain(base, base, NO_INTERVAL, len(before), kept_base=True)
+    kept = Gain(base, base, NO_INTERVAL, len(before), base_saved=True)
     if choose_weights(scores) == 0:
         return kept
     differences = _known(_cross_fitted(scores) - scores[0])
     count = len(differences)
     if count < 2:
-        return Gain(base, math.nan, NO_INTERVAL, count, kept_base=False)
+        return Gain(base, math.nan, NO_INTERVAL, count, base_saved=False)
     difference = float(differences.mean())
     if difference <= _standard_error(differences):
         return kept
-    return Gain(base, base + difference, mean_interval(differences), count, kept_base=False)
+    return Gain(base, base + difference, mean_interval(differences), count, base_saved=False)
 
 
 def _cross_fitted(scores: Scores) -> Scores:

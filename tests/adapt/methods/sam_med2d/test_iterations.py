@@ -17,6 +17,7 @@ from segscope.adapt.methods.sam_med2d.method import SamMed2d
 from segscope.adapt.methods.sam_med2d.prompts import (
     draw_corrections,
 )
+from segscope.adapt.validation.scores import ValidationScores
 from segscope.errors import UsageError
 from segscope.models.engine import DecoderPrompt
 
@@ -77,7 +78,7 @@ class TestPasses:
                 replace(BOX, steps=12, batch=1, validate_every=12),
                 folder,
             )
-            made.validate = lambda _: {"dice": 0.5}
+            made.validate = lambda _: ValidationScores({"a": 0.5})
             return made
 
         through, first, second = run(), run(tmp_path), run(tmp_path)

@@ -323,7 +323,7 @@ def structure_loss(logits: Tensor, truth: Tensor, *, plain: bool = False) -> Ten
 
 def sod_scores(values: NDArray[np.floating[Any]], truth: NDArray[np.bool_]) -> tuple[float, float]:
     """Mean Dice and mean IoU over 256 thresholds of a prediction stretched to its own range, in 8
-    bits.
+    bits (rounded; the public code cuts off, which moves a threshold by less than 1/255).
 
     The published evaluation (that of salient object detection). It favours uncertain predictions
     and gives 0 for an empty truth; to be compared with published figures only.
