@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,14 @@ def make_scans(folder: Path, shape: tuple[int, int, int] = (24, 96, 112)) -> Pat
 class Server:
     """`segscope serve` with `mini` on a free port of loopback."""
 
-    def __init__(self, project: Path, root: Path, *options: str) -> None:
+    def __init__(
+        self,
+        project: Path,
+        root: Path,
+        *options: str,
+        environment: Mapping[str, str] = ONE_THREAD,
+    ) -> None:
+        self.environment = environment
         self.argv = [
             sys.executable,
             "-m",
@@ -68,7 +76,7 @@ class Server:
         """Start it, again after `end`."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.argv, stdout=subprocess.PIPE, stderr=log, text=True, env=ONE_THREAD
+                self.argv, stdout=subprocess.PIPE, stderr=log, text=True, env=self.environment
             )
         assert self.process.stdout is not None
         said = ""

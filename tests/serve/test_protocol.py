@@ -102,7 +102,7 @@ def run(tmp_path: Any) -> Iterator[Callable[..., Running]]:
 
     def start(per_address: int = 1000, body_idle_s: float = 0.3) -> Running:
         settings = ServerSettings(tmp_path, limits=Limits(body_idle_s=body_idle_s))
-        timeouts = ConnectionTimeouts(header_s=0.3, write_s=0.3)
+        timeouts = ConnectionTimeouts(header_s=0.3, write_s=1.5)
         running.append(Running(Connections(per_address), timeouts, settings))
         running[-1].request()
         return running[-1]

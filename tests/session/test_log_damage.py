@@ -94,15 +94,22 @@ def test_a_damaged_last_line_is_moved_aside(
         assert again.objects[1].name == "again"
 
 
-@pytest.mark.parametrize("tail", [b"", b"\0" * 300, b"\0" * 300 + b"\n", b"\r\n"])
-@pytest.mark.parametrize("torn", [0, 30])
+@pytest.mark.parametrize(
+    ("torn", "tail"),
+    [
+        (0, b""),
+        (0, b"\0" * 300),
+        (0, b"\0" * 300 + b"\n"),
+        (0, b"\r\n"),
+        (30, b""),
+        (30, b"\0" * 300),
+    ],
+)
 def test_what_a_crash_leaves_is_no_damage(
-    sam2: Engine, clip: Stack, log: Path, tail: bytes, torn: int
+    sam2: Engine, clip: Stack, log: Path, torn: int, tail: bytes
 ) -> None:
     *good, last = lines_of(log)
     part = last[: len(last) - torn]
-    if torn and tail.endswith(b"\n"):
-        pytest.skip("a line that ends in the middle and has a newline is damaged")
     log.write_bytes(b"".join([*good, part]) + tail)
     content = read_log(log)
     assert len(content.lines) == (3 if torn else 4)
