@@ -159,6 +159,7 @@ export class Api {
     this.requestJson<Record<string, unknown>[]>('GET', `v1/sessions?image_id=${imageId}`)
   releaseSession = (id: string) => this.requestJson<unknown>('DELETE', `v1/sessions/${id}`)
   fetchState = (id: string) => this.requestJson<SessionState>('GET', `v1/sessions/${id}/state`)
+  dismissNotes = (id: string) => this.requestJson<unknown>('DELETE', `v1/sessions/${id}/notes`)
   fetchPrompts = (id: string) => this.requestJson<PromptFile>('GET', `v1/sessions/${id}/prompts`)
   fetchMasks = (id: string, frame: number) =>
     this.requestJson<MaskJson[]>('GET', `v1/sessions/${id}/masks?frame=${frame}`)

@@ -10,7 +10,7 @@ import { refreshPrompts, refreshState, scheduleRefresh, waitForJobEnd } from './
 import { type CommandResult, isFinished, type Job, type PromptJson } from './schemas'
 import { findObject, get, promptKey, set, showToast } from './state'
 import { timings } from './timings'
-import { frameNoun, offersForce, withoutOption } from './wording'
+import { capitalise, frameNoun, offersForce, withoutOption } from './wording'
 
 const STOP_TIMEOUT_MS = 5000
 
@@ -71,6 +71,7 @@ function applyResult(result: CommandResult): void {
   if (typeof result.job === 'string' && !get().job) {
     set({ job: { job_id: result.job, kind: 'propagate', state: 'running', done: 0, total: 0 } })
   }
+  if (result.note) showToast('info', capitalise(`${result.note}.`))
   scheduleRefresh()
   redraw()
 }

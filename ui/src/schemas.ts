@@ -150,6 +150,8 @@ export interface SessionState {
   can_redo: number
   /** set when some of the masks were computed with other model weights than the present ones */
   network: { detail: string; model: string; weights: string; steps: number; anew: number } | null
+  /** lost commands, until the annotator dismisses the notes */
+  notes: string[]
   saved: boolean
   job: Job | null
   interrupted: Record<string, unknown> | null

@@ -15,7 +15,7 @@ import { handleFrameLoaded, handleJob, handleMask } from './events'
 import { prefetchMasks } from './maskLoading'
 import { loadView } from './navigation'
 import { updatePlanes } from './orientation'
-import { refreshPrompts, refreshReviewQueue, unpackState } from './refresh'
+import { refreshPrompts, refreshReviewQueue, refreshState, unpackState } from './refresh'
 import type { ImageInfo, ObjectInfo, OpenedSession, SessionState } from './schemas'
 import { SessionSocket, type SocketListener } from './sessionSocket'
 import { get, nextObjectId, set, showToast } from './state'
@@ -162,6 +162,18 @@ function showNotices(state: SessionState): void {
       'info',
       'The server stopped during a propagation. Start the propagation again if you still need it.',
     )
+  }
+}
+
+/** Remove the notes of the session, here and on the server. */
+export async function dismissNotes(): Promise<void> {
+  const { session } = get()
+  if (!session) return
+  try {
+    await api.dismissNotes(session.session_id)
+    await refreshState()
+  } catch (error) {
+    reportError(error)
   }
 }
 

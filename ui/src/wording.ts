@@ -1,6 +1,6 @@
 // Phrases that several parts of the page share.
 
-import type { ImageInfo } from './schemas'
+import type { FrameRow, ImageInfo } from './schemas'
 
 /** What a frame is called: volumes have slices, videos have frames. */
 export const frameNoun = (image: ImageInfo | null): 'slice' | 'frame' =>
@@ -10,6 +10,14 @@ export const countOf = (count: number, noun: string): string =>
   `${count} ${count === 1 ? noun : `${noun}s`}`
 
 export const percent = (share: number): string => `${Math.round(100 * share)}%`
+
+export const capitalise = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1)
+
+/** Origin of a mask, and its predicted IoU unless it is empty. */
+export function describeMask([, pixels, score, origin, accepted]: FrameRow): string {
+  const name = accepted ? 'accepted' : origin
+  return pixels && score ? `${name} ${score.toFixed(2)}` : name
+}
 
 /** Whether the server offers to apply a rejected command with `"force": true`. */
 export const offersForce = (message: string): boolean => message.includes('"force": true')

@@ -1,6 +1,14 @@
 import { describe, expect, it } from 'vitest'
 import type { ImageInfo } from '../src/schemas'
-import { countOf, frameNoun, offersForce, percent, withoutOption } from '../src/wording'
+import {
+  capitalise,
+  countOf,
+  describeMask,
+  frameNoun,
+  offersForce,
+  percent,
+  withoutOption,
+} from '../src/wording'
 
 describe('words', () => {
   it('call frames of a volume slices', () => {
@@ -13,6 +21,21 @@ describe('words', () => {
     expect(countOf(1, 'slice')).toBe('1 slice')
     expect(countOf(0, 'slice')).toBe('0 slices')
     expect(percent(0.784)).toBe('78%')
+  })
+})
+
+describe('a mask', () => {
+  it('has a predicted IoU unless it is empty', () => {
+    expect(describeMask([3, 120, 0.914, 'prompted', false])).toBe('prompted 0.91')
+    expect(describeMask([3, 0, 1, 'prompted', false])).toBe('prompted')
+    expect(describeMask([3, 120, 0, 'tracked', true])).toBe('accepted')
+  })
+})
+
+describe('notes of the server', () => {
+  it('begin with a capital letter', () => {
+    expect(capitalise('empty: there are only negative prompts')).toMatch(/^Empty: there/)
+    expect(capitalise('')).toBe('')
   })
 })
 

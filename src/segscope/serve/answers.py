@@ -156,7 +156,7 @@ class FlaggedFrame(BaseModel):
 
 
 class SessionDetails(SessionInfo):
-    """A session, but for its masks. `notes`: what was found wrong when it was opened."""
+    """A session, but for its masks. `notes`: commands that were lost, until acknowledged."""
 
     frames: int
     size_hw: tuple[int, int]

@@ -7,13 +7,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from segscope.errors import ReadError, SegscopeError, UsageError, WriteError
 from segscope.files import atomic, reason_of, sync
+from segscope.session.damaged_parts import DamageKind, damage_kind, free_name
 from segscope.session.log_lines import LogEnd, LogHeader, LogLine, seal, utc_now, verify
-
-PADDING = b"\0\r\n"  # what a power failure may leave after the last line
 
 
 class CommandLog:
@@ -110,14 +108,6 @@ def _copy_tail(path: Path, size: int, aside: Path) -> None:
     sync(aside.parent)
 
 
-def free_name(path: Path) -> Path:
-    """A name beside a log for its damaged part."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
-        number += 1
-    return aside
-
-
 # --- reading -------------------------------------------------------------------------------------
 
 
@@ -136,7 +126,7 @@ class LogDamage:
     line: int
     reason: str
     size: int
-    kind: Literal["torn", "last", "middle"]
+    kind: DamageKind
 
     def __str__(self) -> str:
         return f"line {self.line}: {self.reason}"
@@ -215,9 +205,7 @@ def _describe_damage(rest: bytes, line: int, error: Exception) -> LogDamage:
     reason = str(error)
     if not isinstance(error, SegscopeError):
         reason = f"a field is missing or malformed ({type(error).__name__}: {error})"
-    remaining = rest.strip(PADDING)
-    if b"\n" in remaining:
-        return LogDamage(line, reason, len(rest), "middle")
-    if not remaining or not rest.endswith(b"\n"):
-        return LogDamage(line, "it is incomplete", len(rest), "torn")
-    return LogDamage(line, reason, len(rest), "last")
+    kind = damage_kind(rest)
+    if kind == "torn":
+        reason = "it is incomplete"
+    return LogDamage(line, reason, len(rest), kind)

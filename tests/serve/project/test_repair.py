@@ -18,6 +18,7 @@ from segscope.serve.project.audit_trail import read_audit
 from segscope.serve.project.database import Database
 from segscope.serve.project.database_copies import KEPT, DatabaseCopies
 from segscope.serve.project.repair import check_project, repair_project
+from segscope.session.damaged_parts import acknowledge
 
 from ..conftest import Server
 
@@ -235,17 +236,70 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
         check_project(tmp_path)
 
 
-def test_a_damaged_last_line_is_told_to_the_annotator(worked: tuple[Serve, Server, Any]) -> None:
-    serve, server, _ = worked
-    log = log_of(server)
+def damage_last_line(log: Path) -> None:
     *good, last = log.read_bytes().splitlines(keepends=True)
     log.write_bytes(b"".join([*good, last.replace(b"redo", b"undo")]))
+
+
+def test_a_lost_command_is_noted_until_the_annotator_acknowledges_it(
+    worked: tuple[Serve, Server, Any],
+) -> None:
+    serve, server, _ = worked
+    log = log_of(server)
+    damage_last_line(log)
+    exporter = serve()
+    url = f"/v1/sessions/{server.session_id}/export"
+    assert exporter.http.get(url, params={"format": "nifti"}).status_code == 200
+    exporter.workspace.close()
+    assert log.with_name("log.jsonl.damaged-1").exists()
+
     again = serve()
     again.open(annotator="anna", take_over=True)
     state = again.ask("GET", "/state")
     assert (state["can_undo"], state["can_redo"]) == (2, 1)
-    assert "the last command of this session was lost" in state["notes"][0]
-    assert list(log.parent.glob("*.damaged-1"))
+    (note,) = state["notes"]
+    assert "a command of this session was lost" in note
+    assert "log.jsonl.damaged-1" in note
+    again.ask("DELETE", "/notes", status=204)
+    assert again.ask("GET", "/state")["notes"] == []
+    again.workspace.close()
+
+    later = serve()
+    later.open(annotator="anna", take_over=True)
+    assert later.ask("GET", "/state")["notes"] == []
+
+
+def test_an_incomplete_last_line_is_not_noted(worked: tuple[Serve, Server, Any]) -> None:
+    serve, server, _ = worked
+    log = log_of(server)
+    log.write_bytes(log.read_bytes()[:-20])
+    again = serve()
+    again.open(annotator="anna", take_over=True)
+    assert again.ask("GET", "/state")["notes"] == []
+    assert log.with_name("log.jsonl.damaged-1").exists()
+    again.workspace.close()
+    assert check_project(project_of(server)).is_sound
+
+
+def test_a_lost_command_is_in_the_check_and_in_the_audit_trail(
+    worked: tuple[Serve, Server, Any],
+) -> None:
+    serve, server, _ = worked
+    damage_last_line(log_of(server))
+    again = serve()
+    again.open(annotator="anna", take_over=True)
+    again.workspace.close()
+    project = project_of(server)
+    report = check_project(project)
+    assert not report.is_sound
+    (finding,) = report.findings
+    assert "lost a command" in finding.problem
+    assert "log.jsonl.damaged-1" in finding.problem
+
+    acknowledge(log_of(server))
+    assert check_project(project).is_sound
+    (audit,) = read_audit(project)
+    assert audit.damage.endswith("lost a damaged line, which is in log.jsonl.damaged-1 beside it")
 
 
 # --- copies --------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import { toHex } from '../palette'
 import type { ObjectInfo } from '../schemas'
 import { findColour, findObject, set, store } from '../state'
 import { useStore } from '../store'
-import { countOf, frameNoun } from '../wording'
+import { countOf, describeMask, frameNoun } from '../wording'
 import { Button } from './Button'
 
 const NO_LABELS: never[] = []
@@ -116,7 +116,7 @@ function ObjectFacts({ object }: { object: ObjectInfo }) {
       <span>{frames.length > 1 ? countOf(frames.length, noun) : ''}</span>
       {row && (
         <span title={`Origin and predicted IoU of the mask on this ${noun}`}>
-          {row[4] ? 'accepted' : row[3]} {row[2] ? row[2].toFixed(2) : ''}
+          {describeMask(row)}
         </span>
       )}
     </div>

@@ -1,9 +1,11 @@
 // The middle of the page: the planes of the open image and the bar below them.
 
 import { useState } from 'preact/hooks'
+import { dismissNotes } from '../session'
 import { set, store } from '../state'
 import { useStore } from '../store'
 import type { Axis } from '../viewer/geometry'
+import { capitalise } from '../wording'
 import { Pane } from './Pane'
 import { ViewBar } from './ViewBar'
 
@@ -15,6 +17,7 @@ export function Stage() {
   const threePlanes = isVolume && !singlePlane
   return (
     <main class="stage">
+      <SessionNotes />
       <div class={threePlanes ? 'panes three' : 'panes'}>
         <Panes threePlanes={threePlanes} />
         {isOpen && isVolume && (
@@ -43,6 +46,24 @@ export function Stage() {
       </div>
       <ViewBar />
     </main>
+  )
+}
+
+/** Notes of the server on the open session, for example that a command was lost. */
+function SessionNotes() {
+  const notes = useStore(store, (state) => state.session?.notes)
+  if (!notes?.length) return null
+  return (
+    <div class="notes" role="alert">
+      <div>
+        {notes.map((note) => (
+          <p key={note}>{capitalise(note)}</p>
+        ))}
+      </div>
+      <button type="button" class="button wide strong" onClick={() => void dismissNotes()}>
+        Dismiss
+      </button>
+    </div>
   )
 }
 

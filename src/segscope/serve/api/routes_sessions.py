@@ -77,6 +77,12 @@ def state(session_id: str, workspace: ServedWorkspace) -> SessionDetails:
     return workspace.session_service.describe(session_id)
 
 
+@router.delete("/sessions/{session_id}/notes", status_code=204)
+def acknowledge_notes(session_id: Leased, workspace: ServedWorkspace) -> None:
+    """Remove the notes of a session, after its annotator has read them."""
+    workspace.session_service.acknowledge_notes(session_id)
+
+
 @router.get("/sessions/{session_id}/prompts")
 def prompts(
     session_id: str,

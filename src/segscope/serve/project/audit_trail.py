@@ -10,6 +10,7 @@ from segscope.errors import ReadError
 from segscope.serve.project.consistency import session_logs
 from segscope.session.command_log import LogContent, scan_log
 from segscope.session.commands import SessionCommand
+from segscope.session.damaged_parts import lost_commands
 from segscope.session.log_lines import LogLine
 
 
@@ -57,10 +58,13 @@ def _read_log(session: str, path: Path) -> SessionAudit:
         content = scan_log(path)
     except ReadError as error:
         return SessionAudit([], str(error))
-    damage = ""
+    damages = [
+        f"the log of session {session} lost a damaged line, which is in {part.name} beside it"
+        for part in lost_commands(path)
+    ]
     if content.damage is not None and content.damage.kind != "torn":
-        damage = f"the log of session {session} is damaged at {content.damage}"
-    return SessionAudit(list(_entries(session, content)), damage)
+        damages.append(f"the log of session {session} is damaged at {content.damage}")
+    return SessionAudit(list(_entries(session, content)), "; ".join(damages))
 
 
 def _entries(session: str, content: LogContent) -> Iterator[AuditEntry]:

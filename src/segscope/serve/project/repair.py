@@ -20,6 +20,7 @@ from segscope.serve.project.database_errors import is_passing
 from segscope.serve.project.lock import lock_project
 from segscope.serve.project.rebuilt_rows import count_commands, image_row, session_row
 from segscope.session.command_log import LogContent, move_tail_aside, scan_log
+from segscope.session.damaged_parts import unacknowledged
 from segscope.session.log_lines import LogHeader
 
 
@@ -203,6 +204,12 @@ class _Repair:
             return
         if content.damage is not None and content.damage.kind != "torn":
             self._cut_log(session_id, path, content)
+        for part in unacknowledged(path):
+            self._add_unrepaired(
+                f"{_name(session_id, content.header)} lost a command: its line in the log was "
+                f"damaged, and was moved to {part.relative_to(self._project)}",
+                "open the session in the page, check its masks, and dismiss the note there",
+            )
         commands = count_commands(content)
         self.report.sessions += 1
         self.report.commands += commands

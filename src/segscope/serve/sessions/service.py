@@ -18,7 +18,7 @@ from segscope.serve.sessions.jobs import Jobs
 from segscope.serve.sessions.object_info import describe_network
 from segscope.serve.sessions.registry import SessionRegistry
 from segscope.serve.sessions.session_request import SessionRequest
-from segscope.session import Interaction
+from segscope.session.damaged_parts import acknowledge, unacknowledged
 from segscope.wire import JsonObject, prompts_to_json
 
 CANCEL_TIMEOUT_S = 10  # for a job to end when its session is closed
@@ -87,7 +87,7 @@ class SessionService:
                 can_undo=work.can_undo,
                 can_redo=work.can_redo,
                 network=describe_network(work),
-                notes=_notes(work),
+                notes=_notes(self._sessions.log_path(session_id)),
                 saved=True,
                 job=job,
                 interrupted=interrupted,
@@ -95,6 +95,10 @@ class SessionService:
                 objects=session.objects(),
                 flags=self._flags(session_id),
             )
+
+    def acknowledge_notes(self, session_id: str) -> None:
+        """Leave the present notes of a session out of its description from now on."""
+        acknowledge(self._sessions.log_path(session_id))
 
     def prompts(self, session_id: str, frame: int | None, object_id: int | None) -> JsonObject:
         """The prompts of a session as a prompt file, of all frames and objects or only some."""
@@ -149,14 +153,12 @@ class SessionService:
             yield file
 
 
-def _notes(work: Interaction) -> list[str]:
-    """What a person has to know about a session that was opened."""
-    damage = work.damage
-    if damage is None or damage.kind == "torn":  # then nobody was told that the command counts
-        return []
+def _notes(log: Path) -> list[str]:
+    """What the annotator of a session has to know, until it is acknowledged."""
     return [
-        f"the last command of this session was lost: its line in the log is damaged ({damage}). "
-        "Please check the masks."
+        "a command of this session was lost: its line in the log was damaged, and was moved to "
+        f"{part.name}. Please check the masks."
+        for part in unacknowledged(log)
     ]
 
 
