@@ -74,16 +74,16 @@ process.on('exit', () => {
 const executablePath = options.chromium ?? '/usr/bin/chromium'
 const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] })
 
-/** A new window with the only case open. */
+/** A new window, in which the page opens the only case; the last window may still hold its lease. */
 async function open(url) {
   const context = await browser.newContext({ viewport: { width: 1300, height: 800 } })
   const page = await context.newPage()
   page.setDefaultTimeout(20_000)
   page.on('pageerror', (error) => failures.push(`page: ${error.message}`))
   await page.goto(`${url}#token=${token}`)
-  await page.waitForSelector('.cases li button')
-  await page.keyboard.press('Escape')
-  await page.click('.cases li button')
+  const takeOver = page.locator('.toast button:has-text("Take over")')
+  await page.locator('.saved.good').or(takeOver).first().waitFor()
+  if (await takeOver.count()) await takeOver.click()
   await page.waitForSelector('.saved.good')
   return page
 }
@@ -121,7 +121,7 @@ await page.screenshot({ path: path.join(out, 'note-empty.png') })
 await page.waitForFunction(() => document.querySelector('.facts'))
 for (const when of ['at once', 'after a refresh']) {
   const [facts] = await texts(page, '.facts')
-  check(`an empty mask has no confidence ${when}`, facts === '0 pxprompted', facts)
+  check(`an empty mask has no confidence ${when}`, /^0 px(prompted)?$/.test(facts), facts)
   await page.waitForTimeout(1000)
 }
 await click(page, 45, 45, 'left')
@@ -152,9 +152,6 @@ await page.screenshot({ path: path.join(out, 'note-lost.png') })
 await page.click('.notes button')
 await page.waitForSelector('.notes', { state: 'detached' })
 await page.reload()
-await page.waitForSelector('.cases li button')
-await page.keyboard.press('Escape')
-await page.click('.cases li button')
 await page.waitForSelector('.saved.good')
 check('a dismissed note does not come back', !(await page.$('.notes')))
 

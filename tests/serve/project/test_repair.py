@@ -288,6 +288,7 @@ def test_a_lost_command_is_in_the_check_and_in_the_audit_trail(
     damage_last_line(log_of(server))
     again = serve()
     again.open(annotator="anna", take_over=True)
+    again.ask("GET", "/state")
     again.workspace.close()
     project = project_of(server)
     report = check_project(project)
