@@ -111,6 +111,16 @@ def test_an_error_of_a_frame_names_the_archive_and_its_member(tmp_path: Path, fo
     assert str(raised.value).startswith(f"{archive}/ct/{file.name} ")
 
 
+def test_a_refused_reference_names_the_archive_and_its_member(tmp_path: Path, folder: Path) -> None:
+    write_series(folder, along((0, 0, 2.0), 6), SOPInstanceUID="")
+    archive = write_zip(tmp_path / "ct.zip", folder)
+    stack = io.read(archive)
+    masks = Masks.from_labels(labels(), geometry=stack.geometry)
+    with pytest.raises(UsageError, match=r"ct\.zip/ct/\d+\.dcm has no SOPInstanceUID") as raised:
+        io.write(masks, tmp_path / "seg.dcm", stack)
+    assert str(archive) in str(raised.value)
+
+
 def test_a_colon_in_a_folder_name_is_accepted(tmp_path: Path, folder: Path) -> None:
     with zipfile.ZipFile(tmp_path / "ct.zip", "w") as archive:
         for file in folder.iterdir():

@@ -324,8 +324,23 @@ class TestFramesOfReference:
 class TestTimePoints:
     def test_masks_of_a_cine_need_its_scan(self, tmp_path: Path) -> None:
         write(cine(tmp_path), tmp_path / "seg.dcm")
-        with pytest.raises(UsageError, match="several time points"):
+        with pytest.raises(UsageError, match=r"several time points\. Give the whole cine"):
             io.read_masks(tmp_path / "seg.dcm")
+
+    def test_masks_of_several_time_points_need_the_scan_of_one(self, tmp_path: Path) -> None:
+        path = tmp_path / "seg.dcm"
+        write(time_point(tmp_path), path)
+        data = pydicom.dcmread(path)
+        groups = data.PerFrameFunctionalGroupsSequence
+        others = copy.deepcopy(list(groups))
+        for group in others:
+            group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber = 1
+        data.PerFrameFunctionalGroupsSequence = [*groups, *others]
+        data.NumberOfFrames = len(groups) * 2
+        data.PixelData *= 2
+        data.save_as(path)
+        with pytest.raises(UsageError, match="Give the scan of one of them"):
+            io.read_masks(path)
 
     def test_masks_of_another_time_point_are_refused_or_left_out(self, tmp_path: Path) -> None:
         scan = time_point(tmp_path)

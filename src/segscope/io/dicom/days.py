@@ -23,9 +23,9 @@ def count_from_first_day(frames: list[Frame]) -> tuple[list[Frame], tuple[str, .
     """
     notes = []
     for name, date in _DATES.items():
-        dates = {frame.order.get(date) for frame in frames}
-        if None not in dates and len(dates) > 1:
-            first = min(map(float, filter(None, dates)))
+        days = {float(frame.order[date]) for frame in frames if date in frame.order}
+        if len(days) > 1 and all(date in frame.order for frame in frames):
+            first = min(days)
             frames = [_delay(frame, name, float(frame.order[date]) - first) for frame in frames]
             continue
         end = _find_last_morning_time(frames, name)
