@@ -327,6 +327,15 @@ class TestTimePoints:
         with pytest.raises(UsageError, match=r"several time points\. Give the whole cine"):
             io.read_masks(tmp_path / "seg.dcm")
 
+    def test_frames_of_a_cine_that_share_a_uid_are_refused(self, tmp_path: Path) -> None:
+        scan = cine(tmp_path)
+        for file in (tmp_path / "cine").iterdir():
+            _edit(file, lambda data: setattr(data, "SOPInstanceUID", "1.2.3.4"))
+        stack = io.read(tmp_path / "cine")
+        assert len(stack) == len(scan.stack)
+        with pytest.raises(UsageError, match=r"several frames.*have the same.*seg\.nrrd"):
+            write(Scan(stack, scan.positions, scan.orientation), tmp_path / "seg.dcm")
+
     def test_masks_of_several_time_points_need_the_scan_of_one(self, tmp_path: Path) -> None:
         path = tmp_path / "seg.dcm"
         write(time_point(tmp_path), path)

@@ -170,7 +170,7 @@ class SourceImages:
         return images
 
     def check_headers(self, path: Path, what: str) -> None:
-        """Raise UsageError for files that are gone, or lack the elements that references need."""
+        """Raise UsageError for files that are gone, or lack what references need."""
         gone = [file for file in self.files if not file.is_file()]
         if gone:
             raise UsageError(
@@ -185,6 +185,15 @@ class SourceImages:
                     f"no {', '.join(missing)} (removed by an anonymiser?). Write .nii.gz or "
                     ".seg.nrrd instead"
                 )
+
+        shares_place = self.geometry is not None and self.geometry.shares_place
+        uids = [self.headers[file].SOPInstanceUID for file in self.files]
+        if shares_place and len(set(zip(uids, self.frames, strict=True))) < len(uids):
+            raise UsageError(
+                f"{path.name}: a DICOM {what} tells the frames of a cine apart by their "
+                f"SOPInstanceUID, but several frames of {self.path} have the same. Write .nii.gz "
+                "or .seg.nrrd instead"
+            )
 
     @cached_property
     def headers(self) -> dict[Path, Dataset]:
