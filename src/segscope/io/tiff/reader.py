@@ -82,6 +82,7 @@ class _Image:
         dtype: of the stored values.
         scale: its sizes.
         notes: what the user should know.
+        files: further files of its set.
     """
 
     page: TiffPage
@@ -91,6 +92,7 @@ class _Image:
     dtype: PixelType
     scale: Scale
     notes: list[str] = field(default_factory=list)
+    files: tuple[Path, ...] = ()
 
     @property
     def page_count(self) -> int:
@@ -119,6 +121,8 @@ def _read_stack(path: Path, options: ReadOptions, *, as_stored: bool = False) ->
         times = image.scale.times(layout.frames)
     scale = image.scale
     meta: dict[str, object] = {"axes": image.axes, **scale.meta}
+    if image.files:
+        meta["data_files"] = image.files
     if decoder.orientation != 1:
         meta["orientation"] = decoder.orientation
     yx_mm = _upright_size(scale, decoder.orientation)
@@ -175,7 +179,16 @@ def _image_over_files(image: OmeImage) -> _Image:
     page = image.pages.first_page
     axes = page_axes("TZC", image.lengths_tzc)
     scale = read_ome_scale(image.root, image.number)
-    return _Image(page, image.pages, "TZC" + page.axes, axes, page.dtype, scale, [*image.notes])
+    return _Image(
+        page=page,
+        pages=image.pages,
+        axes="TZC" + page.axes,
+        page_axes=axes,
+        dtype=page.dtype,
+        scale=scale,
+        notes=[*image.notes],
+        files=image.files,
+    )
 
 
 def _image_of_series(path: Path, tif: TiffFile, options: ReadOptions) -> _Image:
