@@ -28,6 +28,7 @@ from segscope.io.tiff.frames import (
     TiffFile,
     TiffFrames,
     TiffPage,
+    read_orientation,
 )
 from segscope.io.tiff.ome_files import (
     COMPANION_SUFFIX,
@@ -250,8 +251,11 @@ def _check_page(path: Path, page: TiffPage, *, as_stored: bool) -> None:
 
 def _check_pages(path: Path, tif: TiffFile, number: int, count: int) -> None:
     """Every page is there, and its data lie inside the file."""
+    import tifffile
+
     series = tif.series[number]
     size = tif.filehandle.size
+    orientation = read_orientation(series.keyframe)
     if series.dataoffset is not None:
         expected = series.dataoffset + count * series.keyframe.nbytes
         if expected > size:
@@ -268,6 +272,12 @@ def _check_pages(path: Path, tif: TiffFile, number: int, count: int) -> None:
         if page is None:
             raise ReadError(
                 f"{path} lacks page {index} of {count}; it is cut off, or one of several files"
+            )
+        # frames of tifffile are pages whose tags it does not read, as they are the first page's
+        if isinstance(page, tifffile.TiffPage) and read_orientation(page) != orientation:
+            raise ReadError(
+                f"{path} has pages of different orientations ({orientation} on the first, "
+                f"{read_orientation(page)} on page {index}); save them upright first"
             )
         parts = zip(page.dataoffsets, page.databytecounts, strict=True)
         ends = [offset + length for offset, length in parts]
