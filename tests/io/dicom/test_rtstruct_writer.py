@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from support.dicom_files import (
     CT,
     ROWS,
     header,
+    oblique,
     save,
     set_pixels,
     write_clip,
@@ -36,6 +38,18 @@ class TestRtStruct:
                 data_folder(f"dicom_ct_pet_mr_rtstruct/masks/{name}.nii.gz"), stack
             )
             assert np.array_equal(found.labels > 0, wanted.labels > 0)
+
+    @pytest.mark.parametrize("axis", [1, 2])
+    def test_masks_along_another_axis_come_back(self, tmp_path: Path, axis: int) -> None:
+        stored = series(tmp_path / "ct", oblique())
+        stack = stored.along(axis)
+        turned = np.moveaxis(labels(), axis, 0)
+        masks = replace(Masks.from_labels(turned, geometry=stack.geometry), axis=axis)
+        io.write(masks, tmp_path / "out.rtstruct.dcm", stack)
+        back = io.read_masks(tmp_path / "out.rtstruct.dcm", stack)
+        assert np.array_equal(back.labels, turned)
+        assert back.axis == axis
+        assert np.array_equal(io.read_masks(tmp_path / "out.rtstruct.dcm", stored).labels, labels())
 
     def test_without_a_scan_it_asks_for_one(self, tmp_path: Path) -> None:
         stack = series(tmp_path / "ct")

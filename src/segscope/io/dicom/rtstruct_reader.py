@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from segscope.io.base import reading
 from segscope.io.dicom.files import quiet, read_header
 from segscope.io.dicom.frame_of_reference import is_other_frame, refuse_other_frame
 from segscope.io.dicom.values import clean_text, read_items, read_text
+from segscope.io.label_frames import place_on_grid
 from segscope.io.nesting import NestedFill, fill_nested
 from segscope.io.polygons import Points, fill_even_odd
 from segscope.masks import MAX_OBJECT_ID, Masks, Runs, encode_runs
@@ -62,6 +63,8 @@ def read_rtstruct(path: Path, like: Stack | None) -> Masks:
             f"{path} is an RTSTRUCT, whose contours belong to slices by their place; the frames of "
             "this video share one place. Use a DICOM SEG for a video."
         )
+    # contours lie on slices as stored, along whatever axis the frames of the stack run
+    grid = Masks(like.shape_zyx, {}, {}, geometry=like.geometry, axis=like.axis).on_stored_grid()
     with quiet(), reading(path, "an RTSTRUCT"):
         data = read_header(path)
         regions = _read_regions(path, data, like)
@@ -71,8 +74,8 @@ def read_rtstruct(path: Path, like: Stack | None) -> Masks:
                 f"{path} ends before its list of observations; it is cut off. "
                 "Copy or export it again."
             )
-        contours = _place_contours(path, data, regions, like)
-    runs, fills = _fill_contours(contours, regions, like.size_hw)
+        contours = _place_contours(path, data, regions, grid)
+    runs, fills = _fill_contours(contours, regions, grid.shape_zyx[1:])
     record: dict[str, object] = {"read_from": "DICOM RTSTRUCT"}
     notes = (
         *regions.list_notes(),
@@ -83,7 +86,8 @@ def read_rtstruct(path: Path, like: Stack | None) -> Masks:
     if notes:
         record["notes"] = notes
     names = {regions.ids[number]: name for number, name in regions.names.items()}
-    return Masks(like.shape_zyx, runs, names, {}, like.geometry, like.times_s, record, like.axis)
+    masks = replace(grid, runs=runs, names=names, record=record)
+    return place_on_grid(masks, like, path)
 
 
 # --- regions -------------------------------------------------------------------------------------
@@ -162,9 +166,9 @@ class _Contours:
             )
 
 
-def _place_contours(path: Path, data: Dataset, regions: _Regions, like: Stack) -> _Contours:
-    assert like.geometry is not None
-    slices = _Slices.of(like.geometry, len(like))
+def _place_contours(path: Path, data: Dataset, regions: _Regions, grid: Masks) -> _Contours:
+    assert grid.geometry is not None
+    slices = _Slices.of(grid.geometry, grid.shape_zyx[0])
     contours = _Contours()
     used = 0
     total = 0
@@ -185,8 +189,8 @@ def _place_contours(path: Path, data: Dataset, regions: _Regions, like: Stack) -
             stray.append((float(index[:, 2].min()), float(index[:, 2].max())))
             continue
         used += 1
-        _add_contour(contours, (frame, region), kind, index, like.size_hw)
-    _check_stray(path, stray, used, len(like))
+        _add_contour(contours, (frame, region), kind, index, grid.shape_zyx[1:])
+    _check_stray(path, stray, used, slices.count)
     if stray:
         contours.left_out["on no slice of the scan"] = len(stray)
     if used and not contours.closed and not contours.exclusive:
