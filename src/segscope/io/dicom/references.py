@@ -198,7 +198,13 @@ class SourceImages:
 
     @property
     def frame_of_reference(self) -> str:
-        return read_text(self.first, "FrameOfReferenceUID")
+        """That of the scan; where it lost its own, one that all masks of its series share."""
+        from pydicom.uid import generate_uid
+
+        stated = read_text(self.first, "FrameOfReferenceUID")
+        if stated:
+            return stated
+        return generate_uid(entropy_srcs=[str(self.first.SeriesInstanceUID), "frame of reference"])
 
     def first_frames(self) -> Iterator[int]:
         """Number of the first frame of each file."""
