@@ -20,6 +20,7 @@ from segscope.geometry import Geometry
 from segscope.io.base import reading
 from segscope.io.dicom.files import quiet, read_header
 from segscope.io.dicom.frame_of_reference import is_other_frame, refuse_other_frame
+from segscope.io.dicom.origin import Origin
 from segscope.io.dicom.values import clean_text, read_items, read_text
 from segscope.io.label_frames import place_on_grid
 from segscope.io.nesting import NestedFill, fill_nested
@@ -74,10 +75,12 @@ def read_rtstruct(path: Path, like: Stack | None) -> Masks:
                 f"{path} ends before its list of observations; it is cut off. "
                 "Copy or export it again."
             )
+        origin_notes = Origin.of_rtstruct(data).check(path, like)
         contours = _place_contours(path, data, regions, grid)
     runs, fills = _fill_contours(contours, regions, grid.shape_zyx[1:])
     record: dict[str, object] = {"read_from": "DICOM RTSTRUCT"}
     notes = (
+        *origin_notes,
         *regions.list_notes(),
         *contours.list_notes(),
         *_describe_empty(data, regions, contours),
