@@ -5,14 +5,18 @@ from __future__ import annotations
 import gzip
 import shutil
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from segscope.errors import ReadError, SegscopeError
 from segscope.io.base import MAX_BYTES, FileFormat, ReadOptions, check_file
+from segscope.io.dicom import seg_reader
 from segscope.io.dicom.reader import DicomFile
 from segscope.io.frame_source import TemporaryFrames
 from segscope.io.unzip import TemporaryFolder
+from segscope.masks import Masks
 from segscope.stack import Stack
 
 _CHUNK = 2**22
@@ -36,20 +40,33 @@ class GzippedDicom(FileFormat):
             ReadError: damaged, larger than the limits, or not an image.
             UsageError: the file is a segmentation, or a choice is missing.
         """
-        check_file(path)
         folder = TemporaryFolder()
-        file = folder.path / path.stem
-        _inflate(path, file)
-        try:
+        with _inflated(path, folder) as file:
             stack = DicomFile().read(file, options)
-        except SegscopeError as error:
-            raise type(error)(str(error).replace(str(file), str(path))) from error
         return replace(
             stack,
             source=TemporaryFrames(stack.source, folder),
             path=path,
             meta={**stack.meta, "unpacked_folder": folder},
         )
+
+
+def read_masks(path: Path, like: Stack | None = None) -> Masks:
+    """Masks of a DICOM SEG or RTSTRUCT in gzip, as `seg_reader.read_masks` reads them."""
+    with _inflated(path, TemporaryFolder()) as file:
+        return seg_reader.read_masks(file, like)
+
+
+@contextmanager
+def _inflated(path: Path, folder: TemporaryFolder) -> Iterator[Path]:
+    """The file inside, in `folder`; errors name the file in gzip instead."""
+    check_file(path)
+    file = folder.path / path.stem
+    _inflate(path, file)
+    try:
+        yield file
+    except SegscopeError as error:
+        raise type(error)(str(error).replace(str(file), str(path))) from error
 
 
 def _holds_dicom(path: Path) -> bool:

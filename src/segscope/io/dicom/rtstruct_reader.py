@@ -22,7 +22,7 @@ from segscope.io.dicom.files import quiet, read_header
 from segscope.io.dicom.frame_of_reference import is_other_frame, refuse_other_frame
 from segscope.io.dicom.origin import Origin
 from segscope.io.dicom.values import clean_text, read_items, read_text
-from segscope.io.label_frames import place_on_grid
+from segscope.io.label_frames import default_name, place_on_grid
 from segscope.io.nesting import NestedFill, fill_nested
 from segscope.io.polygons import Points, fill_even_odd
 from segscope.masks import MAX_OBJECT_ID, Masks, Runs, encode_runs
@@ -104,16 +104,20 @@ class _Regions:
         names: by number of the region.
         ids: object id by number of the region.
         foreign: names of the regions in another frame of reference, by number; they are in neither.
+        united: names of regions whose number others have too: contours do not tell them apart.
     """
 
     names: dict[int, str]
     ids: dict[int, int]
     foreign: dict[int, str]
+    united: tuple[str, ...]
 
     def list_notes(self) -> Iterator[str]:
         if self.foreign:
             names = list_first(self.foreign.values(), 5)
             yield f"regions left out, in another frame of reference than the scan: {names}"
+        if self.united:
+            yield f"regions that share a number, united: {list_first(self.united, 5)}"
 
 
 def _read_regions(path: Path, data: Dataset, like: Stack) -> _Regions:
@@ -121,16 +125,23 @@ def _read_regions(path: Path, data: Dataset, like: Stack) -> _Regions:
     foreign: dict[int, str] = {}
     frame = ""
     default = read_text(data, "FrameOfReferenceUID")
+    every: dict[int, list[str]] = {}
     for item in data.StructureSetROISequence:
         frame = read_text(item, "ReferencedFrameOfReferenceUID", default)
         target = foreign if is_other_frame(frame, like) else names
-        target[int(item.ROINumber)] = clean_text(item.get("ROIName"))
+        number = int(item.ROINumber)
+        name = clean_text(item.get("ROIName"))
+        if name == default_name(number):
+            name = ""
+        target[number] = name
+        every.setdefault(number, []).append(name or default_name(number))
     if foreign and not names:
         refuse_other_frame(path, frame, like)
     ids: Iterable[int] = names
     if min(names, default=1) < 1 or max(names, default=1) > MAX_OBJECT_ID:
         ids = range(1, len(names) + 1)
-    return _Regions(names, dict(zip(names, ids, strict=True)), foreign)
+    united = [name for group in every.values() if len(group) > 1 for name in group]
+    return _Regions(names, dict(zip(names, ids, strict=True)), foreign, tuple(united))
 
 
 # --- places --------------------------------------------------------------------------------------

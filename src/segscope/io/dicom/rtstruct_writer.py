@@ -25,6 +25,7 @@ from segscope.io.dicom.references import (
     copy_identity,
     count_frames,
     program_version,
+    warn_of_cut_names,
 )
 from segscope.io.dicom.snomed import find_codes
 from segscope.io.dicom.values import functional_group, read_spacing, read_text
@@ -70,6 +71,7 @@ class RtStruct:
             data = _make_structure_set(masks, images)
             with atomic(path) as part:
                 data.save_as(part, enforce_file_format=True)
+        warn_of_cut_names(masks, path)
 
 
 def _check_source(masks: Masks, path: Path, source: Stack | None) -> SourceImages:

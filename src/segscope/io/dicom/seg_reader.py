@@ -26,6 +26,7 @@ from segscope.io.dicom.seg_grid import (
     select_time_point,
 )
 from segscope.io.dicom.values import clean_text, read_text
+from segscope.io.label_frames import default_name
 from segscope.masks import Masks
 from segscope.stack import Stack
 
@@ -107,7 +108,10 @@ def _read_seg(path: Path, like: Stack | None) -> Masks:
         notes += (f"frames left out, of other time points: {frames - len(used)}",)
     if notes:
         record["notes"] = notes
-    object_names = {ids[segment]: name for segment, name in names.items()}
+    object_names = {}
+    for segment, name in names.items():
+        number = ids[segment]
+        object_names[number] = "" if name == default_name(number) else name
     return collector.to_masks(object_names, record)
 
 

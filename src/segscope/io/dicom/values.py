@@ -13,6 +13,9 @@ Vector = tuple[float, ...]
 Item = Any
 """A pydicom data set or an empty mapping: read with `get` only."""
 
+MAX_TEXT = 64
+"""Characters of a long string (LO)."""
+
 _SPACING_TAGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 _CENTIMETRES = 3  # PhysicalUnitsXDirection
 _NO_ITEM: Mapping[str, object] = {}
@@ -81,7 +84,7 @@ def parse_time(text: str) -> float | None:
 def clean_text(value: object) -> str:
     """A short text from a file, safe for a message."""
     text = "".join(character if character.isprintable() else " " for character in str(value or ""))
-    return " ".join(text.split())[:64]
+    return " ".join(text.split())[:MAX_TEXT]
 
 
 def functional_group(data: Dataset, index: int, name: str) -> Item:
