@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from segscope.arrays import Pixels
-from segscope.errors import ReadError
+from segscope.errors import ReadError, format_count
 from segscope.files import list_visible
 from segscope.io.base import (
     FolderFormat,
@@ -66,7 +66,7 @@ def _list_images(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
             )
     left_out = len(entries) - len(files)
     if left_out:
-        return files, (f"{left_out} entries left out: not images",)
+        return files, (f"{format_count(left_out, 'entry', 'entries')} left out: not images",)
     return files, ()
 
 
@@ -126,7 +126,8 @@ def _read_image(file: Path) -> Pixels:
         stack = ImageFile().read(file, ReadOptions())
     if len(stack) != 1:
         raise ReadError(
-            f"{file} holds {len(stack)} pages; a folder of frames has one image per file"
+            f"{file} holds {format_count(len(stack), 'page')}; "
+            "a folder of frames has one image per file"
         )
     return stack[0]
 
