@@ -5,17 +5,15 @@ from __future__ import annotations
 import gzip
 import shutil
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from segscope.errors import ReadError, SegscopeError
+from segscope.errors import ReadError
 from segscope.io.base import MAX_BYTES, FileFormat, ReadOptions, check_file
 from segscope.io.dicom import seg_reader
 from segscope.io.dicom.reader import DicomFile
 from segscope.io.frame_source import TemporaryFrames
-from segscope.io.unzip import TemporaryFolder
+from segscope.io.unzip import TemporaryFolder, UnpackedPath
 from segscope.masks import Masks
 from segscope.stack import Stack
 
@@ -41,11 +39,12 @@ class GzippedDicom(FileFormat):
             UsageError: the file is a segmentation, or a choice is missing.
         """
         folder = TemporaryFolder()
-        with _inflated(path, folder) as file:
-            stack = DicomFile().read(file, options)
+        unpacked = _unpack(path, folder)
+        with unpacked.naming_origin():
+            stack = DicomFile().read(unpacked.path, options)
         return replace(
             stack,
-            source=TemporaryFrames(stack.source, folder),
+            source=TemporaryFrames(stack.source, folder, unpacked),
             path=path,
             meta={**stack.meta, "unpacked_folder": folder},
         )
@@ -53,20 +52,17 @@ class GzippedDicom(FileFormat):
 
 def read_masks(path: Path, like: Stack | None = None) -> Masks:
     """Masks of a DICOM SEG or RTSTRUCT in gzip, as `seg_reader.read_masks` reads them."""
-    with _inflated(path, TemporaryFolder()) as file:
-        return seg_reader.read_masks(file, like)
+    folder = TemporaryFolder()
+    unpacked = _unpack(path, folder)
+    with unpacked.naming_origin():
+        return seg_reader.read_masks(unpacked.path, like)
 
 
-@contextmanager
-def _inflated(path: Path, folder: TemporaryFolder) -> Iterator[Path]:
-    """The file inside, in `folder`; errors name the file in gzip instead."""
+def _unpack(path: Path, folder: TemporaryFolder) -> UnpackedPath:
     check_file(path)
     file = folder.path / path.stem
     _inflate(path, file)
-    try:
-        yield file
-    except SegscopeError as error:
-        raise type(error)(str(error).replace(str(file), str(path))) from error
+    return UnpackedPath(file, str(path))
 
 
 def _holds_dicom(path: Path) -> bool:
