@@ -15,6 +15,13 @@ def list_first(items: Iterable[object], count: int, separator: str = ", ") -> st
     return text
 
 
+def format_count(count: int, noun: str, plural: str = "") -> str:
+    """A count with its noun ("1 file", "2 files"); `plural` is for those that do not just add s."""
+    if count == 1:
+        return f"{count} {noun}"
+    return f"{count} {plural or noun + 's'}"
+
+
 class SegscopeError(Exception):
     """Base of all errors that segscope raises on purpose, with the exit code of the commands."""
 

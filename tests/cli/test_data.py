@@ -35,7 +35,7 @@ def test_a_clean_set(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", str(folder)]) == 0
     said = capsys.readouterr()
     assert said.err == ""
-    assert said.out.splitlines()[-1] == "4 cases, 0 errors, 0 warnings, 1 notes"
+    assert said.out.splitlines()[-1] == "4 cases, 0 errors, 0 warnings, 1 note"
     assert "no-groups" in said.out
     assert main(["data", "check", str(folder), "--json", "--fast", "--workers", "2"]) == 0
     assert json.loads(capsys.readouterr().out)["cases"] == 4

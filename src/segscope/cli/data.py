@@ -12,6 +12,7 @@ import typer
 
 from segscope.cli import console
 from segscope.cli.options import JsonOption
+from segscope.errors import format_count
 
 if TYPE_CHECKING:
     from segscope.io.datasets.dataset import Case, DataSet
@@ -145,7 +146,8 @@ def check(
         console.print_json({**counts, "findings": rows})
     else:
         _print_findings(findings)
-        console.print_line(", ".join(f"{count} {name}" for name, count in counts.items()))
+        totals = [format_count(count, name.removesuffix("s")) for name, count in counts.items()]
+        console.print_line(", ".join(totals))
     if by_severity["error"]:
         raise typer.Exit(1)
 

@@ -15,7 +15,7 @@ from segscope.cli.papers_output import print_facts, print_record, record_to_json
 from segscope.cli.papers_review import review
 from segscope.cli.papers_runs import is_ready, runs_of
 from segscope.cli.papers_update import FolderOption, update
-from segscope.errors import UsageError
+from segscope.errors import UsageError, format_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -304,7 +304,7 @@ def bib(
         console.print_line(text.rstrip("\n"))
         return
     write(out, text)
-    console.print_line(f"{out}: {len(records)} papers")
+    console.print_line(f"{out}: {format_count(len(records), 'paper')}")
 
 
 @app.command()
@@ -331,7 +331,8 @@ def stats(
     if as_json:
         console.print_json(counts)
         return
-    console.print_line(f"{counts['works']} papers, {counts['with_code']} with a link to code")
+    papers = format_count(counts["works"], "paper")
+    console.print_line(f"{papers}, {counts['with_code']} with a link to code")
     for name, of_year in counts["years"].items():
         console.print_line(f"  {name}  {of_year['works']:>4}, {of_year['with_code']} with code")
     for tag, terms in counts["tags"].items():
@@ -364,7 +365,7 @@ def page(
         console.print_json({"page": out, "papers": len(records)})
     else:
         size_kb = out.stat().st_size / 1000
-        console.print_line(f"{out}: {len(records)} papers, {size_kb:.0f} kB")
+        console.print_line(f"{out}: {format_count(len(records), 'paper')}, {size_kb:.0f} kB")
 
 
 app.command()(update)
@@ -391,6 +392,8 @@ def check(
     else:
         for finding in (*errors, *notes):
             console.print_line(console.single_line(str(finding)))
-        console.print_line(f"{len(errors)} errors, {len(notes)} notes")
+        console.print_line(
+            f"{format_count(len(errors), 'error')}, {format_count(len(notes), 'note')}"
+        )
     if errors:
         raise typer.Exit(1)

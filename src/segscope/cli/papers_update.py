@@ -11,6 +11,7 @@ import typer
 
 from segscope.cli import console
 from segscope.cli.options import JsonOption, expand_options
+from segscope.errors import format_count
 
 if TYPE_CHECKING:
     from segscope.catalogue.feeds import Addresses
@@ -79,10 +80,11 @@ def update(
     else:
         for finding in report.findings:
             console.print_line(console.single_line(str(finding)))
+        findings = format_count(len(report.findings), "finding")
         console.print_line(
             f"{len(report.changed)} changed, {len(report.queued)} new in the queue, "
-            f"{report.off_topic} of other fields left out, {len(report.findings)} findings; "
-            f"{report.records} papers in {place}"
+            f"{report.off_topic} of other fields left out, {findings}; "
+            f"{format_count(report.records, 'paper')} in {place}"
         )
         if report.queued:
             console.print_line("`segscope papers review` lists the queue.")

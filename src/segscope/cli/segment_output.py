@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 import typer
 
 from segscope.cli import console
-from segscope.errors import UsageError, WriteError
+from segscope.errors import UsageError, WriteError, format_count
 
 if TYPE_CHECKING:
     from segscope.masks import Masks
@@ -258,9 +258,9 @@ def describe(stack: Stack) -> str:
     rows, columns = stack.size_hw
     size = f"{rows} rows x {columns} columns"
     if stack.kind == "volume":
-        size = f"{len(stack)} slices of {size}"
+        size = f"{format_count(len(stack), 'slice')} of {size}"
     elif stack.kind == "video":
-        size = f"{len(stack)} frames of {size}"
+        size = f"{format_count(len(stack), 'frame')} of {size}"
     parts = [kind, size]
     if stack.geometry is not None:
         lengths: Sequence[float] = stack.geometry.spacing_zyx_mm

@@ -183,7 +183,8 @@ def needs_scan(path: str | Path) -> bool:
     Raises:
         UsageError: nothing there, or an unknown format.
     """
-    return _select_mask_reader(_check_exists(path)) is seg_reader.read_masks
+    reader = _select_mask_reader(_check_exists(path))
+    return reader in (seg_reader.read_masks, gzipped.read_masks)
 
 
 def _select_mask_reader(path: Path) -> _MaskReader:
@@ -197,6 +198,8 @@ def _select_mask_reader(path: Path) -> _MaskReader:
             return nifti.read_masks
         if any(entry.recognises(path) for entry in dicom_reader.FORMATS):
             return seg_reader.read_masks
+        if any(entry.recognises(path) for entry in gzipped.FORMATS):
+            return gzipped.read_masks
     elif any(entry.recognises(path) for entry in zarr_files.FORMATS):
         return zarr_files.read_masks
     else:

@@ -111,6 +111,11 @@ def with_names(masks: Masks, names: Mapping[int, str]) -> Masks:
     return replace(masks, names=dict(sorted({**masks.names, **names}.items())))
 
 
+def default_name(object_id: int) -> str:
+    """The name of an object without one, where a format requires a name."""
+    return f"object {object_id}"
+
+
 def parse_names(note: object) -> dict[int, str]:
     """Object names in the note that our writers leave in a file; empty for any other text."""
     try:

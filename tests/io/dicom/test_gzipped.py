@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.dicom_files import along, whole, write_series
+from support.dicom_masks import BOTH, labels, masks_of, series
 
 from segscope import io
 from segscope.errors import ReadError, UsageError
@@ -75,3 +76,24 @@ def test_other_archives_say_what_to_do(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(gzip.compress(b"something else"))
     with pytest.raises(UsageError, match="unpack it"):
         io.read(tmp_path / name)
+
+
+@BOTH
+def test_masks_are_read_as_the_file_inside(tmp_path: Path, suffix: str) -> None:
+    stack = series(tmp_path / "ct")
+    plain = tmp_path / f"masks{suffix}"
+    io.write(masks_of(stack), plain, stack)
+    path = tmp_path / f"masks{suffix}.gz"
+    path.write_bytes(gzip.compress(plain.read_bytes()))
+    assert io.needs_scan(path)
+    masks = io.read_masks(path, stack)
+    np.testing.assert_array_equal(masks.labels, labels())
+    assert masks.names == {4: "Liver", 9: "needle"}
+
+
+def test_an_image_is_refused_as_masks_by_its_own_name(slice_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.dcm.gz"
+    path.write_bytes(gzip.compress(slice_file.read_bytes()))
+    with pytest.raises(UsageError, match=r"a\.dcm\.gz is DICOM but neither") as refusal:
+        io.read_masks(path)
+    assert "segscope-" not in str(refusal.value)

@@ -53,8 +53,8 @@ class TestFolders:
         stack = io.read(folder)
         assert len(stack) == 3
         assert stack.meta["notes"] == (
-            "1 files left out: not an image",
-            "1 files left out: not DICOM",
+            "1 file left out: not an image",
+            "1 file left out: not DICOM",
         )
 
     def test_files_without_an_ending_are_found(self, tmp_path: Path) -> None:

@@ -84,6 +84,19 @@ class TestContours:
         assert masks.names == {1: "region 0", 2: "region 4"}
         assert (masks.area(3, 1), masks.area(3, 2)) == (80, 4)
 
+    def test_regions_of_one_number_are_united_with_a_note(
+        self, tmp_path: Path, stack: Stack
+    ) -> None:
+        contours = [Contour(WHOLE, 3), Contour(box(20, 5, 22, 7), 3, region=2)]
+        path = write_structure_set(tmp_path / "a.dcm", stack, contours)
+        data = pydicom.dcmread(path)
+        data.StructureSetROISequence[1].ROINumber = 1
+        data.ROIContourSequence[1].ReferencedROINumber = 1
+        data.save_as(path)
+        masks = io.read_masks(path, stack)
+        assert masks.area(3, 1) == 84
+        assert "regions that share a number, united: region 1, region 2" in notes(masks)
+
     def test_real_structure_sets_have_no_copies(self) -> None:
         stack = io.read(data_folder("dicom_ct_pet_mr_rtstruct/CT"))
         path = data_folder("dicom_ct_pet_mr_rtstruct/masks/CT_rtstruct.dcm")

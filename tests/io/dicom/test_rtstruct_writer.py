@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from support.data import data_folder
 from support.dicom_files import (
@@ -12,10 +14,13 @@ from support.dicom_files import (
     COLUMNS,
     CT,
     ROWS,
+    along,
     header,
+    oblique,
     save,
     set_pixels,
     write_clip,
+    write_series,
 )
 from support.dicom_masks import COUNT, labels, masks_of, series
 
@@ -37,6 +42,18 @@ class TestRtStruct:
             )
             assert np.array_equal(found.labels > 0, wanted.labels > 0)
 
+    @pytest.mark.parametrize("axis", [1, 2])
+    def test_masks_along_another_axis_come_back(self, tmp_path: Path, axis: int) -> None:
+        stored = series(tmp_path / "ct", oblique())
+        stack = stored.along(axis)
+        turned = np.moveaxis(labels(), axis, 0)
+        masks = replace(Masks.from_labels(turned, geometry=stack.geometry), axis=axis)
+        io.write(masks, tmp_path / "out.rtstruct.dcm", stack)
+        back = io.read_masks(tmp_path / "out.rtstruct.dcm", stack)
+        assert np.array_equal(back.labels, turned)
+        assert back.axis == axis
+        assert np.array_equal(io.read_masks(tmp_path / "out.rtstruct.dcm", stored).labels, labels())
+
     def test_without_a_scan_it_asks_for_one(self, tmp_path: Path) -> None:
         stack = series(tmp_path / "ct")
         io.write(masks_of(stack), tmp_path / "out.rtstruct.dcm", stack)
@@ -47,6 +64,19 @@ class TestRtStruct:
         stack = io.read(write_clip(tmp_path / "clip.dcm", COUNT, (ROWS, COLUMNS)))
         with pytest.raises(UsageError, match="positions"):
             io.write(Masks.from_labels(labels()), tmp_path / "out.rtstruct.dcm", stack)
+
+    @pytest.mark.parametrize(
+        "name", ["PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"]
+    )
+    def test_the_refusal_names_what_the_headers_lack(self, tmp_path: Path, name: str) -> None:
+        folder = write_series(tmp_path / "ct", along((0, 0, 2.5), 1))
+        (file,) = folder.iterdir()
+        data = pydicom.dcmread(file)
+        del data[name]
+        data.save_as(file)
+        stack = io.read(folder)
+        with pytest.raises(UsageError, match=rf"\(no valid {name}\);"):
+            io.check_output(tmp_path / "out.rtstruct.dcm", stack)
 
     def test_contours_beyond_64_kib_are_written_whole(self, tmp_path: Path) -> None:
         rng = np.random.default_rng(0)

@@ -83,7 +83,7 @@ def test_a_series_that_is_named_is_read_with_a_note(folder: Path, damage: Damage
     stack = io.read(folder, series="thorax")
     assert len(stack) == 4
     (note,) = stack.meta["notes"]
-    assert note.startswith("1 files left out")
+    assert note.startswith("1 file left out")
 
 
 @pytest.mark.parametrize("damage", [*OF_ANOTHER_SERIES, *NO_FILES])

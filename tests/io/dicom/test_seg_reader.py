@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,26 @@ class TestBothFormats:
         path.write_bytes(data[: int(keep * len(data)) if keep < 1 else int(keep)])
         with pytest.raises((ReadError, UsageError), match="out"):
             io.read_masks(path, stack)
+
+    @BOTH
+    def test_an_object_without_a_name_stays_without(self, tmp_path: Path, suffix: str) -> None:
+        stack = series(tmp_path / "ct")
+        io.write(masks_of(stack, {4: "", 9: "object 4"}), tmp_path / f"out{suffix}", stack)
+        back = io.read_masks(tmp_path / f"out{suffix}", stack)
+        assert back.names == {4: "", 9: "object 4"}
+
+    @BOTH
+    def test_names_longer_than_a_label_are_cut_with_a_warning(
+        self, tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        stack = series(tmp_path / "ct")
+        names = {4: "a" * 64, 9: "b" * 65}
+        with caplog.at_level(logging.WARNING, "segscope.io"):
+            io.write(masks_of(stack, names), tmp_path / f"out{suffix}", stack)
+        (record,) = caplog.records
+        assert record.getMessage().endswith(f"64 characters of a DICOM label: {'b' * 65}")
+        back = io.read_masks(tmp_path / f"out{suffix}", stack)
+        assert back.names == {4: "a" * 64, 9: "b" * 64}
 
 
 class TestSeg:

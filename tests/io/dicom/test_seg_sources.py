@@ -295,7 +295,7 @@ class TestEveryScan:
         path = tmp_path / "out.rtstruct.dcm"
         geometry = scan.stack.geometry
         has_slices = geometry is not None and geometry.has_place and not geometry.shares_place
-        if has_slices and scan.stack.meta["frame_of_reference"]:
+        if has_slices:
             io.check_output(path, scan.stack)
             io.write(Masks.from_labels(labels(), geometry=geometry), path, scan.stack)
             assert np.array_equal(io.read_masks(path, scan.stack).labels, labels())
@@ -316,8 +316,8 @@ class TestFramesOfReference:
     def test_masks_of_one_series_share_the_one_that_was_made(self, tmp_path: Path) -> None:
         scan = no_frame_of_reference(tmp_path)
         write(scan, tmp_path / "a.dcm")
-        write(scan, tmp_path / "b.dcm")
-        first, second = (pydicom.dcmread(tmp_path / name) for name in ("a.dcm", "b.dcm"))
+        write(scan, tmp_path / "b.rtstruct.dcm")
+        first, second = (pydicom.dcmread(tmp_path / name) for name in ("a.dcm", "b.rtstruct.dcm"))
         assert first.FrameOfReferenceUID == second.FrameOfReferenceUID
 
 

@@ -76,7 +76,7 @@ class TestGapsAndDoubles:
     def test_missing_slices_are_refused_with_their_place(self, tmp_path: Path) -> None:
         positions = along((0, 0, 2.0), 9)
         del positions[3:5]
-        with pytest.raises(ReadError, match=r"2 slices are missing.*between .*dcm at 11\.25 mm"):
+        with pytest.raises(ReadError, match=r"2 missing slices.*between .*dcm at 11\.25 mm"):
             io.read(write_series(tmp_path / "gap", positions))
 
     def test_uneven_spacing_is_refused(self, tmp_path: Path) -> None:

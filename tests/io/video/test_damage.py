@@ -134,4 +134,4 @@ class TestTimes:
                     packet.dts += 5 * packet.duration
                 packet.stream = stream
                 target.mux(packet)
-        assert "the times jump 1 times, after frame 47:" in notes_of(path)
+        assert "the times jump 1 time, after frame 47:" in notes_of(path)

@@ -35,7 +35,7 @@ class TestFolders:
         folder = self.fill(tmp_path / "f", ["1.png", "2.png"])
         (folder / "labels.csv").write_text("a,b")
         (folder / ".thumbs").write_text("x")
-        assert io.read(folder).meta["notes"] == ("1 entries left out: not images",)
+        assert io.read(folder).meta["notes"] == ("1 entry left out: not images",)
 
     def test_sizes_that_differ_are_refused_with_the_file(self, tmp_path: Path) -> None:
         folder = self.fill(tmp_path / "f", ["1.png", "2.png"])

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segscope.errors import SegscopeError, UsageError, list_first
+from segscope.errors import SegscopeError, UsageError, format_count, list_first
 from segscope.io.base import suffix_of
 from segscope.io.datasets.check_case import CaseCheck, check_case
 from segscope.io.datasets.dataset import Case, DataSet
@@ -160,7 +160,8 @@ def _find_unlisted(data: DataSet) -> Iterator[DatasetFault]:
             if suffix_of(file, IMAGE_SUFFIXES) and file not in known
         ]
         if unlisted:
-            what = f"{len(unlisted)} files that are not in the list: {list_first(unlisted, 5)}"
+            count = format_count(len(unlisted), "file")
+            what = f"{count} outside the list: {list_first(unlisted, 5)}"
             yield DatasetFault.of("unlisted", data.name, folder, what)
 
 

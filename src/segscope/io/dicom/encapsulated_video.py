@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from segscope.errors import ReadError
+from segscope.errors import ReadError, format_count
 from segscope.io.base import reading
 from segscope.io.dicom.files import quiet, read_header
 from segscope.io.dicom.records import DicomInstance, Frame
@@ -68,8 +68,8 @@ def _compare(file: DicomInstance, frames: VideoFrames) -> list[str]:
     notes = []
     if file.frames != len(frames):
         notes.append(
-            f"the header declares {file.frames} frames, but the video has {len(frames)}: its "
-            "frames were read"
+            f"the header declares {format_count(file.frames, 'frame')}, but the video has "
+            f"{len(frames)}: its frames were read"
         )
     rows, columns = frames.index.size_hw
     if (rows, columns) != (file.rows, file.columns):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from segscope.errors import UsageError
+from segscope.errors import UsageError, format_count
 from segscope.io.dicom.image_checks import is_video
 from segscope.io.dicom.records import Frame
 
@@ -112,9 +112,8 @@ def describe_group(members: Sequence[Frame]) -> str:
     parts = [f"series {file.series_number}", file.modality or "modality unknown"]
     if file.description:
         parts.append(repr(file.description))
-    plural = "s" if len(members) > 1 else ""
     rows, columns = frame.size_hw
-    parts.append(f"{len(members)} frame{plural} of {rows} x {columns}")
+    parts.append(f"{format_count(len(members), 'frame')} of {rows} x {columns}")
     if frame.orientation is not None and frame.position is not None:
         parts.append(_plane_name(frame.orientation))
     if file.frames > 1:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from segscope.errors import ReadError
 from segscope.io.base import MAX_BYTES, FileFormat, ReadOptions, check_file
+from segscope.io.dicom import seg_reader
 from segscope.io.dicom.reader import DicomFile
 from segscope.io.frame_source import TemporaryFrames
 from segscope.io.unzip import TemporaryFolder, UnpackedPath
+from segscope.masks import Masks
 from segscope.stack import Stack
 
 _CHUNK = 2**22
@@ -36,19 +38,31 @@ class GzippedDicom(FileFormat):
             ReadError: damaged, larger than the limits, or not an image.
             UsageError: the file is a segmentation, or a choice is missing.
         """
-        check_file(path)
         folder = TemporaryFolder()
-        file = folder.path / path.stem
-        _inflate(path, file)
-        unpacked = UnpackedPath(file, str(path))
+        unpacked = _unpack(path, folder)
         with unpacked.naming_origin():
-            stack = DicomFile().read(file, options)
+            stack = DicomFile().read(unpacked.path, options)
         return replace(
             stack,
             source=TemporaryFrames(stack.source, folder, unpacked),
             path=path,
             meta={**stack.meta, "unpacked_folder": folder},
         )
+
+
+def read_masks(path: Path, like: Stack | None = None) -> Masks:
+    """Masks of a DICOM SEG or RTSTRUCT in gzip, as `seg_reader.read_masks` reads them."""
+    folder = TemporaryFolder()
+    unpacked = _unpack(path, folder)
+    with unpacked.naming_origin():
+        return seg_reader.read_masks(unpacked.path, like)
+
+
+def _unpack(path: Path, folder: TemporaryFolder) -> UnpackedPath:
+    check_file(path)
+    file = folder.path / path.stem
+    _inflate(path, file)
+    return UnpackedPath(file, str(path))
 
 
 def _holds_dicom(path: Path) -> bool:

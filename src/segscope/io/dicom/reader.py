@@ -196,6 +196,7 @@ def _make_meta(result: SortedFrames, notes: tuple[str, ...]) -> dict[str, Any]:
     file = frames[0].file
     meta = {
         **_make_references(result),
+        "study_uid": file.study_uid,
         "series_uid": file.series_uid,
         "frame_of_reference": file.frame_of_reference,
         "series_description": file.description,

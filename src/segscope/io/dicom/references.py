@@ -5,6 +5,7 @@ the patient.
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,16 +13,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segscope.errors import ReadError, UsageError
+from segscope.errors import ReadError, UsageError, list_first
 from segscope.geometry import Geometry
 from segscope.io.dicom.files import looks_like_dicom, quiet, read_header
-from segscope.io.dicom.values import clean_text, read_integer, read_text
+from segscope.io.dicom.values import MAX_TEXT, clean_text, read_integer, read_text
+from segscope.io.label_frames import default_name
 from segscope.io.unzip import UnpackedPath
 from segscope.masks import Masks
 from segscope.stack import Stack
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+
+log = logging.getLogger("segscope.io")
 
 _IDENTITY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate",
@@ -45,7 +49,20 @@ def program_version() -> str:
 
 def clean_label(name: str, object_id: int) -> str:
     """A label that DICOM allows: up to 64 characters on one line, without its separator."""
-    return clean_text(name.replace("\\", " ")) or f"object {object_id}"
+    return clean_text(name.replace("\\", " ")) or default_name(object_id)
+
+
+def warn_of_cut_names(masks: Masks, path: Path) -> None:
+    """Log the names that are longer than a label of DICOM."""
+    names = (" ".join(name.split()) for name in masks.names.values())
+    cut = [name for name in names if len(name) > MAX_TEXT]
+    if cut:
+        log.warning(
+            "%s: names cut to the %d characters of a DICOM label: %s",
+            path,
+            MAX_TEXT,
+            list_first(cut, 5),
+        )
 
 
 def count_frames(header: Dataset) -> int:
@@ -210,7 +227,13 @@ class SourceImages:
 
     @property
     def frame_of_reference(self) -> str:
-        return read_text(self.first, "FrameOfReferenceUID")
+        """That of the scan; where it lost its own, one that all masks of its series share."""
+        from pydicom.uid import generate_uid
+
+        stated = read_text(self.first, "FrameOfReferenceUID")
+        if stated:
+            return stated
+        return generate_uid(entropy_srcs=[str(self.first.SeriesInstanceUID), "frame of reference"])
 
     def first_frames(self) -> Iterator[int]:
         """Number of the first frame of each file."""

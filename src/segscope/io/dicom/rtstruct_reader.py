@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,9 @@ from segscope.geometry import Geometry
 from segscope.io.base import reading
 from segscope.io.dicom.files import quiet, read_header
 from segscope.io.dicom.frame_of_reference import is_other_frame, refuse_other_frame
+from segscope.io.dicom.origin import Origin
 from segscope.io.dicom.values import clean_text, read_items, read_text
+from segscope.io.label_frames import default_name, place_on_grid
 from segscope.io.nesting import NestedFill, fill_nested
 from segscope.io.polygons import Points, fill_even_odd
 from segscope.masks import MAX_OBJECT_ID, Masks, Runs, encode_runs
@@ -62,6 +64,8 @@ def read_rtstruct(path: Path, like: Stack | None) -> Masks:
             f"{path} is an RTSTRUCT, whose contours belong to slices by their place; the frames of "
             "this video share one place. Use a DICOM SEG for a video."
         )
+    # contours lie on slices as stored, along whatever axis the frames of the stack run
+    grid = Masks(like.shape_zyx, {}, {}, geometry=like.geometry, axis=like.axis).on_stored_grid()
     with quiet(), reading(path, "an RTSTRUCT"):
         data = read_header(path)
         regions = _read_regions(path, data, like)
@@ -71,10 +75,12 @@ def read_rtstruct(path: Path, like: Stack | None) -> Masks:
                 f"{path} ends before its list of observations; it is cut off. "
                 "Copy or export it again."
             )
-        contours = _place_contours(path, data, regions, like)
-    runs, fills = _fill_contours(contours, regions, like.size_hw)
+        origin_notes = Origin.of_rtstruct(data).check(path, like)
+        contours = _place_contours(path, data, regions, grid)
+    runs, fills = _fill_contours(contours, regions, grid.shape_zyx[1:])
     record: dict[str, object] = {"read_from": "DICOM RTSTRUCT"}
     notes = (
+        *origin_notes,
         *regions.list_notes(),
         *contours.list_notes(),
         *_describe_empty(data, regions, contours),
@@ -83,7 +89,8 @@ def read_rtstruct(path: Path, like: Stack | None) -> Masks:
     if notes:
         record["notes"] = notes
     names = {regions.ids[number]: name for number, name in regions.names.items()}
-    return Masks(like.shape_zyx, runs, names, {}, like.geometry, like.times_s, record, like.axis)
+    masks = replace(grid, runs=runs, names=names, record=record)
+    return place_on_grid(masks, like, path)
 
 
 # --- regions -------------------------------------------------------------------------------------
@@ -97,16 +104,20 @@ class _Regions:
         names: by number of the region.
         ids: object id by number of the region.
         foreign: names of the regions in another frame of reference, by number; they are in neither.
+        united: names of regions whose number others have too: contours do not tell them apart.
     """
 
     names: dict[int, str]
     ids: dict[int, int]
     foreign: dict[int, str]
+    united: tuple[str, ...]
 
     def list_notes(self) -> Iterator[str]:
         if self.foreign:
             names = list_first(self.foreign.values(), 5)
             yield f"regions left out, in another frame of reference than the scan: {names}"
+        if self.united:
+            yield f"regions that share a number, united: {list_first(self.united, 5)}"
 
 
 def _read_regions(path: Path, data: Dataset, like: Stack) -> _Regions:
@@ -114,16 +125,23 @@ def _read_regions(path: Path, data: Dataset, like: Stack) -> _Regions:
     foreign: dict[int, str] = {}
     frame = ""
     default = read_text(data, "FrameOfReferenceUID")
+    every: dict[int, list[str]] = {}
     for item in data.StructureSetROISequence:
         frame = read_text(item, "ReferencedFrameOfReferenceUID", default)
         target = foreign if is_other_frame(frame, like) else names
-        target[int(item.ROINumber)] = clean_text(item.get("ROIName"))
+        number = int(item.ROINumber)
+        name = clean_text(item.get("ROIName"))
+        if name == default_name(number):
+            name = ""
+        target[number] = name
+        every.setdefault(number, []).append(name or default_name(number))
     if foreign and not names:
         refuse_other_frame(path, frame, like)
     ids: Iterable[int] = names
     if min(names, default=1) < 1 or max(names, default=1) > MAX_OBJECT_ID:
         ids = range(1, len(names) + 1)
-    return _Regions(names, dict(zip(names, ids, strict=True)), foreign)
+    united = [name for group in every.values() if len(group) > 1 for name in group]
+    return _Regions(names, dict(zip(names, ids, strict=True)), foreign, tuple(united))
 
 
 # --- places --------------------------------------------------------------------------------------
@@ -162,9 +180,9 @@ class _Contours:
             )
 
 
-def _place_contours(path: Path, data: Dataset, regions: _Regions, like: Stack) -> _Contours:
-    assert like.geometry is not None
-    slices = _Slices.of(like.geometry, len(like))
+def _place_contours(path: Path, data: Dataset, regions: _Regions, grid: Masks) -> _Contours:
+    assert grid.geometry is not None
+    slices = _Slices.of(grid.geometry, grid.shape_zyx[0])
     contours = _Contours()
     used = 0
     total = 0
@@ -185,8 +203,8 @@ def _place_contours(path: Path, data: Dataset, regions: _Regions, like: Stack) -
             stray.append((float(index[:, 2].min()), float(index[:, 2].max())))
             continue
         used += 1
-        _add_contour(contours, (frame, region), kind, index, like.size_hw)
-    _check_stray(path, stray, used, len(like))
+        _add_contour(contours, (frame, region), kind, index, grid.shape_zyx[1:])
+    _check_stray(path, stray, used, slices.count)
     if stray:
         contours.left_out["on no slice of the scan"] = len(stray)
     if used and not contours.closed and not contours.exclusive:

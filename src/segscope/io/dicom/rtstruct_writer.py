@@ -16,16 +16,19 @@ import numpy as np
 from segscope.errors import UsageError
 from segscope.files import atomic
 from segscope.io.dicom.files import quiet
+from segscope.io.dicom.frame_places import read_place
 from segscope.io.dicom.headers import RTSTRUCT
 from segscope.io.dicom.references import (
     SourceImages,
     check_replaceable,
     clean_label,
     copy_identity,
+    count_frames,
     program_version,
+    warn_of_cut_names,
 )
 from segscope.io.dicom.snomed import find_codes
-from segscope.io.dicom.values import read_text
+from segscope.io.dicom.values import functional_group, read_spacing, read_text
 from segscope.io.polygons import Points, trace_parts
 from segscope.masks import Masks
 from segscope.overlay import chosen_colour
@@ -68,18 +71,22 @@ class RtStruct:
             data = _make_structure_set(masks, images)
             with atomic(path) as part:
                 data.save_as(part, enforce_file_format=True)
+        warn_of_cut_names(masks, path)
 
 
 def _check_source(masks: Masks, path: Path, source: Stack | None) -> SourceImages:
     check_replaceable(path)
     images = SourceImages.of(masks, path, source, "RTSTRUCT")
-    has_place = images.geometry is not None and images.geometry.has_place
-    if not has_place or not images.frame_of_reference:
+    if images.geometry is None or not images.geometry.has_place:
+        missing = _list_missing(images)
+        reason = ""
+        if missing:
+            reason = f" (no valid {', '.join(missing)})"
         raise UsageError(
             f"an RTSTRUCT needs slices with positions in the patient, which {images.path} does not "
-            "give; write a DICOM SEG (.dcm) instead"
+            f"give{reason}; write a DICOM SEG (.dcm) instead"
         )
-    if images.geometry is not None and images.geometry.shares_place:
+    if images.geometry.shares_place:
         raise UsageError(
             "an RTSTRUCT tells slices apart by their positions, and the frames of "
             f"{images.path} share one; write a DICOM SEG (.dcm) instead"
@@ -91,6 +98,19 @@ def _check_source(masks: Masks, path: Path, source: Stack | None) -> SourceImage
             f"{largest}; write .seg.nrrd or a DICOM SEG (.dcm) instead"
         )
     return images
+
+
+def _list_missing(images: SourceImages) -> list[str]:
+    """The elements of a place in the patient that the first image lacks."""
+    index = images.frames[0]
+    position, orientation = read_place(images.first, index, count_frames(images.first))
+    spacing, _ = read_spacing(functional_group(images.first, index, "PixelMeasuresSequence"))
+    values = {
+        "ImagePositionPatient": position,
+        "ImageOrientationPatient": orientation,
+        "PixelSpacing": spacing,
+    }
+    return [name for name, value in values.items() if value is None]
 
 
 def _make_structure_set(masks: Masks, images: SourceImages) -> Dataset:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from segscope.errors import ReadError, SegscopeError, list_first
+from segscope.errors import ReadError, SegscopeError, format_count, list_first
 from segscope.io.base import check_file
 from segscope.io.dicom.files import (
     has_dicom_suffix,
@@ -110,11 +110,14 @@ class FolderScan:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was left out, for the notes of a stack."""
-        notes = [f"{count} files left out: {reason}" for reason, count in self.left_out.items()]
+        notes = [
+            f"{format_count(count, 'file')} left out: {reason}"
+            for reason, count in self.left_out.items()
+        ]
         if self.unreadable:
             reasons = (str(file.error) for file in self.unreadable)
             notes.append(
-                f"{len(self.unreadable)} files left out that cannot be read: "
+                f"{format_count(len(self.unreadable), 'file')} left out, unreadable: "
                 f"{list_first(reasons, _MAX_LISTED, ' ')}"
             )
         return tuple(notes)

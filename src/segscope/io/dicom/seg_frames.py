@@ -93,7 +93,7 @@ def set_frames(data: Dataset, frames: Sequence[SegFrame], images: SourceImages) 
         data.PatientOrientation = ""  # required, even if empty, where no frame has an orientation
         data.SharedFunctionalGroupsSequence = [_share_pixel_spacing(images)]
     else:
-        data.FrameOfReferenceUID = images.frame_of_reference or _make_frame_of_reference(images)
+        data.FrameOfReferenceUID = images.frame_of_reference
         indicator = read_text(images.first, "PositionReferenceIndicator")
         data.PositionReferenceIndicator = indicator
         data.SharedFunctionalGroupsSequence = [_share_planes(planes)]
@@ -172,13 +172,6 @@ def _make_dimension(organisation: str, pointers: tuple[int, int], label: str) ->
 
 
 # --- places --------------------------------------------------------------------------------------
-
-
-def _make_frame_of_reference(images: SourceImages) -> str:
-    """A frame of reference for a scan that lost its own: the same for all masks of its series."""
-    from pydicom.uid import generate_uid
-
-    return generate_uid(entropy_srcs=[str(images.first.SeriesInstanceUID), "frame of reference"])
 
 
 def _share_planes(planes: SourcePlanes) -> Dataset:

@@ -15,6 +15,7 @@ from segscope.io.base import check_declared, check_file, reading
 from segscope.io.dicom.files import quiet, read_header
 from segscope.io.dicom.frame_of_reference import refuse_other_frame
 from segscope.io.dicom.headers import LABELMAP_SEG, RTSTRUCT, SEG
+from segscope.io.dicom.origin import Origin
 from segscope.io.dicom.rtstruct_reader import read_rtstruct
 from segscope.io.dicom.seg_grid import (
     Grid,
@@ -25,6 +26,7 @@ from segscope.io.dicom.seg_grid import (
     select_time_point,
 )
 from segscope.io.dicom.values import clean_text, read_text
+from segscope.io.label_frames import default_name
 from segscope.masks import Masks
 from segscope.stack import Stack
 
@@ -76,10 +78,13 @@ def _read_seg(path: Path, like: Stack | None) -> Masks:
         ids = _read_object_ids(header)
         data = pydicom.dcmread(path)
         placements = [read_placement(path, header, index) for index in range(frames)]
+    notes: tuple[str, ...] = ()
     if like is None:
         grid = Grid.spanning(path, placements, size_hw)
     else:
         refuse_other_frame(path, read_text(header, "FrameOfReferenceUID"), like)
+        with reading(path, "a DICOM SEG"):
+            notes = Origin.of_seg(header, frames).check(path, like)
         grid = Grid.of(like)
     used = list(range(frames))
     if has_time_points(header, placements) and not grid.shares_place:
@@ -100,8 +105,13 @@ def _read_seg(path: Path, like: Stack | None) -> Masks:
         "segmentation_type": str(header.get("SegmentationType", "")),
     }
     if len(used) < frames:
-        record["notes"] = (f"frames left out, of other time points: {frames - len(used)}",)
-    object_names = {ids[segment]: name for segment, name in names.items()}
+        notes += (f"frames left out, of other time points: {frames - len(used)}",)
+    if notes:
+        record["notes"] = notes
+    object_names = {}
+    for segment, name in names.items():
+        number = ids[segment]
+        object_names[number] = "" if name == default_name(number) else name
     return collector.to_masks(object_names, record)
 
 

@@ -22,6 +22,7 @@ from segscope.io.dicom.references import (
     clean_label,
     copy_identity,
     program_version,
+    warn_of_cut_names,
 )
 from segscope.io.dicom.rtstruct_writer import RtStruct
 from segscope.io.dicom.seg_frames import list_frames, pack_pixels, set_frames
@@ -74,6 +75,7 @@ class DicomSeg:
         data.PixelData = pack_pixels(masks, frames)
         with quiet(), atomic(path) as part:
             data.save_as(part, enforce_file_format=True)
+        warn_of_cut_names(masks, path)
 
 
 def _make_segmentation(masks: Masks, path: Path, source: Stack | None) -> Dataset:

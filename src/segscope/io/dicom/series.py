@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segscope.errors import ReadError, UsageError
+from segscope.errors import ReadError, UsageError, format_count
 from segscope.geometry import Geometry
 from segscope.io.base import ReadOptions, choose_part
 from segscope.io.dicom.days import count_from_first_day
@@ -83,7 +83,8 @@ def _drop_copies(members: list[Frame]) -> tuple[list[Frame], tuple[str, ...]]:
         distinct.append(frame)
     copies = len(members) - len(distinct)
     if copies:
-        return distinct, (f"{copies} copies of files of this series were left out",)
+        count = format_count(copies, "copy", "copies")
+        return distinct, (f"{count} of files of this series left out",)
     return distinct, ()
 
 
@@ -173,10 +174,9 @@ def _describe_uneven(path: Path, positions: Sequence[SlicePosition]) -> str:
     for position in odd[:4]:
         names = ", ".join(frame.file.path.name for frame in position.frames[:3])
         details.append(f"{len(position.frames)} at {position.height:.2f} mm ({names})")
-    plural = "s" if usual > 1 else ""
     return (
-        f"{path}: most of {len(positions)} slice positions hold {usual} slice{plural}, but "
-        f"{len(odd)} hold another number: {'; '.join(details)}. Slices are doubled or missing; "
+        f"{path}: most of {len(positions)} slice positions hold {format_count(usual, 'slice')}, "
+        f"but {len(odd)} hold another number: {'; '.join(details)}. Slices are doubled or missing; "
         "remove the doubled files or export the series again."
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segscope.errors import ReadError
+from segscope.errors import ReadError, format_count
 from segscope.geometry import LPS_TO_RAS, Geometry
 from segscope.io.dicom.records import Frame
 
@@ -244,10 +244,11 @@ def _refuse_uneven(
                 f"{int(whole[gap]) - 1} between {before} at {heights[gap]:.2f} mm and "
                 f"{after} at {heights[gap + 1]:.2f} mm"
             )
+        missing = format_count(int((whole - 1).sum()), "missing slice")
         raise ReadError(
-            f"{path}: {int((whole - 1).sum())} slices are missing from a series with {usual:.3g} "
-            f"mm from slice to slice: {'; '.join(details)}. Fetch the complete series; sizes and "
-            f"distances would be wrong without them. If it was scanned like that, {_RESAMPLE}."
+            f"{path}: {missing} in a series with {usual:.3g} mm from slice to slice: "
+            f"{'; '.join(details)}. Fetch the complete series; sizes and distances would be wrong "
+            f"otherwise. If it was scanned like that, {_RESAMPLE}."
         )
     raise ReadError(
         f"{path}: the distance from slice to slice varies from {gaps.min():.3f} to "

@@ -15,6 +15,9 @@ Vector = tuple[float, ...]
 Item = Any
 """A pydicom data set or an empty mapping: read with `get` only."""
 
+MAX_TEXT = 64
+"""Characters of a long string (LO)."""
+
 _SPACING_TAGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 _CENTIMETRES = 3  # PhysicalUnitsXDirection
 _STAMP = re.compile(r"(?P<date>\d{8})(?P<time>[\d.]*)((?P<sign>[+-])(?P<offset>\d{4}))?")
@@ -109,7 +112,7 @@ def parse_stamp(text: str) -> tuple[float | None, float | None]:
 def clean_text(value: object) -> str:
     """A short text from a file, safe for a message."""
     text = "".join(character if character.isprintable() else " " for character in str(value or ""))
-    return " ".join(text.split())[:64]
+    return " ".join(text.split())[:MAX_TEXT]
 
 
 def functional_group(data: Dataset, index: int, name: str) -> Item:

@@ -21,6 +21,7 @@ from segscope.io.base import ReadOptions, reading, suffix_of
 from segscope.io.byte_sources import RawFrames, RawLayout
 from segscope.io.dicom.snomed import find_codes
 from segscope.io.label_frames import (
+    default_name,
     iter_label_frames,
     label_type,
     masks_from_stack,
@@ -295,11 +296,6 @@ def _format_terminology(label: str, code: Mapping[str, str] | None) -> str:
 
 def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace("\r", " ").replace("\n", "\\n")
-
-
-def default_name(object_id: int) -> str:
-    """The name of an object without one, where a format requires a name."""
-    return f"object {object_id}"
 
 
 MASK_FORMATS = (NrrdMasks(),)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segscope.arrays import Pixels
-from segscope.errors import ReadError
+from segscope.errors import ReadError, format_count
 from segscope.io.tiff.codecs import decode_by_pillow
 from segscope.io.tiff.frames import OpenTiff, TiffFile, TiffPage, read_orientation
 
@@ -60,8 +60,9 @@ class ListedPages:
         plane = self._planes[number]
         tif = self._open_file(plane.file)
         if plane.page >= len(tif.pages):
+            count = format_count(len(tif.pages), "page")
             raise ReadError(
-                f"{self._path.parent / plane.file} has {len(tif.pages)} pages, and the OME "
+                f"{self._path.parent / plane.file} has {count}, and the OME "
                 f"description names page {plane.page}; it is cut off or another file"
             )
         return tif.pages[plane.page]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from segscope.arrays import PixelType
-from segscope.errors import ReadError, UsageError
+from segscope.errors import ReadError, UsageError, format_count
 from segscope.geometry import Geometry
 from segscope.io.base import FileFormat, ReadOptions, check_declared, check_file, reading
 from segscope.io.orientation import CMYK_NOTE, SIDEWAYS
@@ -266,7 +266,8 @@ def _check_pages(path: Path, tif: TiffFile, number: int, count: int) -> None:
         return
     if len(series.pages) != count:
         raise ReadError(
-            f"{path} declares {count} pages and holds {len(series.pages)}; it is cut off or damaged"
+            f"{path} declares {format_count(count, 'page')} and holds {len(series.pages)}; "
+            "it is cut off or damaged"
         )
     for index, page in enumerate(series.pages):
         if page is None:

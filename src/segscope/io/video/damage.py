@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from segscope.errors import format_count
 from segscope.io.video.stream import Packets
 
 Numbers = NDArray[np.int64]
@@ -43,8 +44,8 @@ def describe_damage(packets: Packets, numbers: Numbers, damaged: set[int]) -> li
         if len(gaps) > _MOST_LISTED:
             listing += " ..."
         notes.append(
-            f"the times jump {len(gaps)} times, after frame {listing}: frames are missing there, "
-            "or the rate varies"
+            f"the times jump {format_count(len(gaps), 'time')}, after frame {listing}: "
+            "frames are missing there, or the rate varies"
         )
     return notes
 

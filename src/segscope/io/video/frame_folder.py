@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from segscope.arrays import Pixels
-from segscope.errors import ReadError
+from segscope.errors import ReadError, format_count
 from segscope.files import list_visible
 from segscope.io.base import (
     FolderFormat,
@@ -66,7 +66,7 @@ def _list_images(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
             )
     left_out = len(entries) - len(files)
     if left_out:
-        return files, (f"{left_out} entries left out: not images",)
+        return files, (f"{format_count(left_out, 'entry', 'entries')} left out: not images",)
     return files, ()
 
 
