@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from typing import Literal
 
@@ -27,20 +28,15 @@ def damage_kind(rest: bytes) -> DamageKind:
 def free_name(log: Path) -> Path:
     """A name beside a log for its damaged part."""
     number = 1
-    while (aside := _part(log, number)).exists():
+    # a marker whose file was removed must not count for another one
+    while (aside := _part(log, number)).exists() or _marker(aside).exists():
         number += 1
     return aside
 
 
 def lost_commands(log: Path) -> list[Path]:
     """Damaged parts of a log that were complete lines, so that clients took them for saved."""
-    parts = []
-    number = 1
-    while (part := _part(log, number)).exists():
-        if damage_kind(part.read_bytes()) != "torn":
-            parts.append(part)
-        number += 1
-    return parts
+    return [part for part in _parts(log) if damage_kind(part.read_bytes()) != "torn"]
 
 
 def unacknowledged(log: Path) -> list[Path]:
@@ -61,6 +57,17 @@ def acknowledge(log: Path) -> None:
             sync(marker.parent)
         except OSError as error:
             raise WriteError(f"cannot write {marker}: {reason_of(error)}") from error
+
+
+def _parts(log: Path) -> list[Path]:
+    """All damaged parts of a log by their numbers, which may have gaps."""
+    pattern = f"{glob.escape(log.name)}.damaged-*"
+    parts = [part for part in log.parent.glob(pattern) if _number(part).isdecimal()]
+    return sorted(parts, key=lambda part: int(_number(part)))
+
+
+def _number(part: Path) -> str:
+    return part.name.rpartition("-")[2]
 
 
 def _part(log: Path, number: int) -> Path:
