@@ -31,9 +31,12 @@ def block() -> np.ndarray:
     return found
 
 
-def nifti_label(labels: np.ndarray, spacing: float = 0.7) -> bytes:
-    """A label (z, y, x) as a NIfTI file on the grid of ct.nii.gz, or of another spacing."""
+def nifti_label(labels: np.ndarray, spacing: float = 0.7, columns: int = 0) -> bytes:
+    """A label (z, y, x) as a NIfTI file on the grid of ct.nii.gz, on one of another spacing, or on
+    one that is some columns away.
+    """
     affine = np.diag([spacing, 0.8, 2.5, 1.0])
+    affine[0, 3] = columns * spacing
     return gzip.compress(nibabel.Nifti1Image(labels.astype(np.uint8).T, affine).to_bytes())
 
 
@@ -136,8 +139,10 @@ class TestLabelIntake:
             ("label.exe", b"1", "not in a format that holds masks"),
             ("label.nii.gz", nifti_label(np.ones((3, 3, 3))), "3 x 3 x 3 voxels"),
             ("label.nii.gz", nifti_label(block(), spacing=1.4), "grid"),
+            ("label.nii.gz", nifti_label(block(), columns=1000), "covers the grid"),
+            ("label.nii.gz", nifti_label(block(), columns=5), "covers the grid"),
         ],
-        ids=["empty", "junk", "damaged", "no format", "another size", "another grid"],
+        ids=["empty", "junk", "damaged", "no format", "size", "spacing", "far off", "shifted"],
     )
     def test_a_label_that_does_not_fit_leaves_everything_as_it_was(
         self, monai: MonaiClient, name: str, data: bytes, words: str
