@@ -112,7 +112,10 @@ class _Repair:
             for session_id, content in sorted(self._unlisted, key=_last_time):
                 self._list_session(session_id, content)
             for row in listed.values():
-                self._report_missing_log(row)
+                if (self._project / "trash" / row["id"]).is_dir():
+                    self._mark_erased(row)
+                else:
+                    self._report_missing_log(row)
         finally:
             if self._database is not None:
                 self._database.close()
@@ -258,6 +261,16 @@ class _Repair:
             database.insert("cases", case, otherwise="OR IGNORE")
         database.insert("sessions", session_row(session_id, content, entry))
         database.count_use(session_id, {})
+
+    def _mark_erased(self, row: Row) -> None:
+        self._add(
+            f"session {row['id']} of {row['annotator'] or 'nobody'} is in trash/, but the database "
+            "lists it",
+            "it was marked as deleted",
+            "it can be marked as deleted",
+        )
+        if self._write and self._database is not None:
+            self._database.update("sessions", row["id"], {"erased": 1})
 
     def _report_missing_log(self, row: Row) -> None:
         self._add_unrepaired(

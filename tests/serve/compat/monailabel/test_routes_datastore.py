@@ -160,7 +160,7 @@ class TestLabelIntake:
     def test_a_refused_label_finishes_no_case(self, monai: MonaiClient) -> None:
         image = monai.server.image()
         put(monai, image, "label.nii.gz", b"junk", 422)
-        assert monai.server.http.get("/v1/cases").json() == []
+        assert case_state(monai) == "todo"
         monai.ask("GET", f"/datastore/label?label={image}", 404)
 
     def test_the_label_before_is_kept_in_the_trash(self, monai: MonaiClient) -> None:
@@ -248,6 +248,17 @@ class TestLabelSessions:
             masks = opened.masks()
         assert dict(masks.names) == {1: "spleen"}
         assert np.array_equal(masks.labels > 0, later)
+
+    def test_a_label_that_is_open_in_a_window_is_not_replaced(self, monai: MonaiClient) -> None:
+        image = monai.server.image()
+        first = nifti_label(block())
+        put(monai, image, "label.nii.gz", first)
+        session_id = monai.server.open(annotator="monailabel")
+        answer = put(monai, image, "label.nii.gz", nifti_label(block() * 2), 409)
+        assert "open in a window" in answer.text
+        assert monai.ask("GET", f"/datastore/label?label={image}").content == first
+        (session,) = monai.server.http.get("/v1/sessions").json()
+        assert session["session_id"] == session_id
 
     def test_a_label_that_is_open_in_a_window_is_not_deleted(self, monai: MonaiClient) -> None:
         image = monai.server.image()
