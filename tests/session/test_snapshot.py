@@ -58,9 +58,7 @@ class TestSavedState:
             assert same_runs(again.masks(), states[-1])
 
     @pytest.mark.skipif(os.name != "posix", reason="this system has no such modes")
-    def test_its_mode_is_that_of_the_umask(
-        self, sam2: Engine, clip: Stack, tmp_path: Path
-    ) -> None:
+    def test_its_mode_is_that_of_the_umask(self, sam2: Engine, clip: Stack, tmp_path: Path) -> None:
         state = tmp_path / "state.safetensors"
         before = os.umask(0o007)
         try:

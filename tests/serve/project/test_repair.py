@@ -249,6 +249,16 @@ def test_what_cannot_be_repaired_is_reported_and_left(worked: tuple[Serve, Serve
     assert "has no log" in report.findings[0].problem
 
 
+def test_clients_get_a_missing_log_without_its_path(worked: tuple[Serve, Server, Any]) -> None:
+    serve, server, _ = worked
+    log_of(server).unlink()
+    again = serve()
+    body = {"image_id": server.image_id, "annotator": "anna", "take_over": True}
+    again.session_id = again.http.post("/v1/sessions", json=body).json()["session_id"]
+    problem = again.ask("GET", "/state", status=422)
+    assert "cannot read its log: No such file" in problem["detail"]
+
+
 def test_other_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not the folder of a project"):
         check_project(tmp_path)

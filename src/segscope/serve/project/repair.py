@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from segscope.errors import ReadError, UsageError
+from segscope.errors import ReadError
 from segscope.files import atomic, sync
-from segscope.serve.project.consistency import has_commands, session_logs
+from segscope.serve.project.consistency import check_is_project, has_commands, session_logs
 from segscope.serve.project.database import Database, OtherProjectVersion, Row, now
 from segscope.serve.project.database_copies import DatabaseCopies
 from segscope.serve.project.database_errors import is_passing
@@ -80,11 +80,8 @@ def repair_project(project: Path) -> RepairReport:
 
 
 def _run(project: Path, *, write: bool) -> RepairReport:
-    if not (project / "project.sqlite").exists() and not (project / "sessions").is_dir():
-        raise UsageError(
-            f"{project} is not the folder of a project: it has neither project.sqlite nor sessions/"
-        )
-    with lock_project(project):
+    check_is_project(project)
+    with lock_project(project, advice="stop it, then check or repair the project"):
         repair = _Repair(project, write=write)
         repair.run()
         return repair.report
