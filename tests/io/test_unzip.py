@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -66,3 +69,22 @@ def test_a_temporary_folder_goes_with_its_last_reference() -> None:
     assert path.exists()
     del folder
     assert not path.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_fork_leaves_the_temporary_folder_in_place() -> None:
+    script = """
+import os
+from segscope.io.unzip import TemporaryFolder
+folder = TemporaryFolder()
+path = folder.path
+child = os.fork()
+if not child:
+    del folder
+    os._exit(0)
+os.waitpid(child, 0)
+assert path.exists()
+del folder
+assert not path.exists()
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

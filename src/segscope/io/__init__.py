@@ -292,12 +292,12 @@ def _select_mask_format(path: Path, is_folder: bool) -> MaskFormat:
 
 
 def _source_files(source: Stack) -> list[Path]:
-    """The file or folder of a stack, and the files inside that hold its frames."""
+    """The file or folder of a stack, and all files that hold its frames."""
     if source.path is None:
         return []
     frames = [source.path / name for name in source.meta.get("frame_files", ())]
     dicom_files = list(map(Path, source.meta.get("dicom_files", ())))
-    return [source.path, *frames, *dicom_files]
+    return [source.path, *frames, *dicom_files, *source.meta.get("data_files", ())]
 
 
 def _match_source(masks: Masks, path: Path, source: Stack) -> Masks:

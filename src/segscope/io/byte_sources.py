@@ -35,7 +35,10 @@ _AUTO_DETECT_ZLIB = 47  # zlib's window bits for "zlib or gzip, as the header sa
 
 
 class ByteSource(Protocol):
-    """Decoded data of a file: `read` gives exactly `count` bytes or raises ReadError."""
+    """Decoded data of files: `read` gives exactly `count` bytes or raises ReadError."""
+
+    @property
+    def files(self) -> tuple[Path, ...]: ...
 
     def read(self, start: int, count: int) -> bytes: ...
 
@@ -54,6 +57,10 @@ class PlainBytes:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "changed_ns", self.path.stat().st_mtime_ns)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,)
 
     def read(self, start: int, count: int) -> bytes:
         position = self.offset + start
@@ -82,6 +89,10 @@ class MemoryBytes:
 
     path: Path
     content: bytes
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,)
 
     def read(self, start: int, count: int) -> bytes:
         data = self.content[start : start + count]
@@ -140,6 +151,10 @@ class InflatedBytes:
             # lives as long as this object
             self._file = tempfile.TemporaryFile(prefix="segscope-")  # noqa: SIM115
             weakref.finalize(self, self._file.close)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,)
 
     def read(self, start: int, count: int) -> bytes:
         with self._lock, reading(self.path, "compressed data"):

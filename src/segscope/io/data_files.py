@@ -17,6 +17,7 @@ from segscope.io.paths import find_path, lies_within
 
 _MAX_FILES = 100_000
 _PATTERN = re.compile(r"([^%]*)%(0?\d{0,2})[di]([^%]*)")
+_PLACEHOLDER = re.compile(r"%0?\d{0,2}[di]")
 
 
 def resolve_data_file(header: Path, name: str) -> Path:
@@ -44,6 +45,11 @@ def resolve_data_file(header: Path, name: str) -> Path:
 def names_list(text: str) -> bool:
     """Whether the name of a data file says that a list of names follows: LIST, and a number."""
     return text.split()[:1] == ["LIST"]
+
+
+def is_pattern(text: str) -> bool:
+    """Whether the name of a data file has a place for the number of the file."""
+    return _PLACEHOLDER.search(text) is not None
 
 
 def expand_pattern(header: Path, text: str) -> list[str]:
@@ -78,6 +84,10 @@ class JoinedBytes:
 
     parts: Sequence[ByteSource]
     part_bytes: int
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(file for part in self.parts for file in part.files)
 
     def read(self, start: int, count: int) -> bytes:
         chunks = []

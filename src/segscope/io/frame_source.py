@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from segscope.arrays import Pixels, PixelType
+from segscope.io.unzip import TemporaryFolder, UnpackedPath
 from segscope.stack import FrameSource
 
 
@@ -53,12 +54,17 @@ class TemporaryFrames(LazyFrames):
     Args:
         source: the frames.
         folder: removed with the last reference to it.
+        unpacked: what errors call the files.
     """
 
-    def __init__(self, source: FrameSource, folder: object) -> None:
+    def __init__(
+        self, source: FrameSource, folder: TemporaryFolder, unpacked: UnpackedPath
+    ) -> None:
         super().__init__(source.shape, source.dtype)
         self._source = source
         self._folder = folder
+        self._unpacked = unpacked
 
     def read_frame(self, index: int) -> Pixels:
-        return self._source[index]
+        with self._unpacked.naming_origin():
+            return self._source[index]

@@ -40,6 +40,7 @@ from segscope.io.byte_sources import (
 from segscope.io.data_files import (
     JoinedBytes,
     expand_pattern,
+    is_pattern,
     names_list,
     resolve_data_file,
     share_bytes,
@@ -167,7 +168,7 @@ def _read_stack(path: Path, header: _Header, options: ReadOptions) -> Stack:
     notes = _describe_unused(fields)
     if geometry is None:
         notes.append(NO_SPACING)
-    meta = {"notes": tuple(notes)}
+    meta = {"notes": tuple(notes), "data_files": data.files}
     return Stack(frames, kind, modality, geometry, path=path, meta=meta)
 
 
@@ -217,10 +218,10 @@ def _open_data(path: Path, header: _Header, total: int) -> ByteSource:
     skip = int(header.fields.get("headersize", "0"))
     if skip < -1:
         raise ReadError(f"{path} has the field HeaderSize = {skip}; expected -1, 0 or more")
-    if not header.lists_files and "%" not in name:
+    if not header.lists_files and not is_pattern(name):
         return _open_file(resolve_data_file(path, name), header, skip, total)
     names = header.files
-    if "%" in name:
+    if is_pattern(name):
         names = expand_pattern(path, name)
     part_bytes = share_bytes(path, names, total, None)
     files = [resolve_data_file(path, name) for name in names]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import lzma
+import os
+import re
 import shutil
 import stat
 import struct
@@ -10,13 +12,15 @@ import tempfile
 import weakref
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from segscope.errors import ReadError
+from segscope.errors import ReadError, SegscopeError
 
 _CHUNK = 2**20
+_DRIVE = re.compile("[A-Za-z]:")
 _DAMAGED = (  # what the standard library raises for damaged or foreign archives
     zipfile.BadZipFile,
     zlib.error,
@@ -60,7 +64,39 @@ class TemporaryFolder:
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="segscope-"))
-        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        weakref.finalize(self, _remove_folder, self.path, os.getpid())
+
+
+def _remove_folder(path: Path, owner: int) -> None:
+    """Remove a folder, unless this is a fork of the process that owns it."""
+    if os.getpid() == owner:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class UnpackedPath:
+    """A temporary file or folder, and what messages call it.
+
+    Attributes:
+        path: where it was unpacked.
+        origin: the archive it comes from.
+    """
+
+    path: Path
+    origin: str
+
+    def rename(self, message: str) -> str:
+        """The message with the archive in place of the temporary path."""
+        return message.replace(str(self.path), self.origin)
+
+    @contextmanager
+    def naming_origin(self) -> Iterator[None]:
+        """Name the archive in the errors of the block."""
+        try:
+            yield
+        except SegscopeError as error:
+            error.args = (self.rename(str(error)),)
+            raise
 
 
 def unpack(
@@ -139,9 +175,10 @@ def _safe_parts(member: zipfile.ZipInfo) -> tuple[str, ...]:
     Raises:
         UnsafeArchive: it is a link, or its path leads out of the folder.
     """
-    parts = PurePosixPath(member.filename.replace("\\", "/")).parts
+    name = member.filename.replace("\\", "/")
+    parts = PurePosixPath(name.replace(":", "_")).parts  # Windows allows no colon in a name
     mode = member.external_attr >> 16
-    leads_out = ":" in member.filename or not {"..", "/"}.isdisjoint(parts)
+    leads_out = _DRIVE.match(name) is not None or not {"..", "/"}.isdisjoint(parts)
     if stat.S_ISLNK(mode) or leads_out or not parts:
         raise UnsafeArchive(
             "the archive contains a link or a path that leads out of it; nothing was stored"

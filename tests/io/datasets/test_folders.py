@@ -12,6 +12,7 @@ from support.dataset_lists import image
 
 from segscope import io
 from segscope.errors import ReadError
+from segscope.io.datasets.folders import stem_of
 from segscope.io.datasets.reading import read_cases, read_image, read_target
 
 
@@ -64,3 +65,8 @@ class TestOthers:
 def test_a_pipe_named_like_a_case_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.npz")
     assert [case.image.name for case in read_cases(tmp_path)] == ["a.npz"]
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.dcm.gz", "a.ome.tif", "a.png"])
+def test_the_stem_of_a_name_has_no_part_of_its_suffix(name: str) -> None:
+    assert stem_of(Path(name)) == "a"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import struct
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -79,6 +80,52 @@ def test_a_zip_without_images_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "text/a.txt").write_text("hello")
     with pytest.raises(ReadError, match=r"text\.zip holds no DICOM images.*unpack it"):
         io.read(write_zip(tmp_path / "text.zip", tmp_path / "text"))
+
+
+def cut_off(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-20])
+
+
+def test_an_error_names_the_archive_and_its_member(tmp_path: Path, folder: Path) -> None:
+    cut_off(folder / "003.dcm")
+    with pytest.raises(ReadError, match=r"ct\.zip/ct/003\.dcm is cut off") as raised:
+        io.read(write_zip(tmp_path / "ct.zip", folder))
+    assert tempfile.gettempdir() + "/segscope-" not in str(raised.value)
+
+
+def test_a_note_names_the_archive_and_its_member(tmp_path: Path, folder: Path) -> None:
+    other = write_series(tmp_path / "other", along((0, 0, 1.0), 3), SeriesInstanceUID="1.2.3.9")
+    cut_off(other / "001.dcm")
+    archive = write_zip(tmp_path / "study.zip", folder, other)
+    notes = " ".join(io.read(archive, series="1.2.3.2").meta["notes"])
+    assert f"{archive}/other/001.dcm is cut off" in notes
+
+
+def test_an_error_of_a_frame_names_the_archive_and_its_member(tmp_path: Path, folder: Path) -> None:
+    archive = write_zip(tmp_path / "ct.zip", folder)
+    stack = io.read(archive)
+    file = Path(stack.meta["dicom_files"][2])
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(ReadError) as raised:
+        stack[2]
+    assert str(raised.value).startswith(f"{archive}/ct/{file.name} ")
+
+
+def test_a_refused_reference_names_the_archive_and_its_member(tmp_path: Path, folder: Path) -> None:
+    write_series(folder, along((0, 0, 2.0), 6), SOPInstanceUID="")
+    archive = write_zip(tmp_path / "ct.zip", folder)
+    stack = io.read(archive)
+    masks = Masks.from_labels(labels(), geometry=stack.geometry)
+    with pytest.raises(UsageError, match=r"ct\.zip/ct/\d+\.dcm has no SOPInstanceUID") as raised:
+        io.write(masks, tmp_path / "seg.dcm", stack)
+    assert str(archive) in str(raised.value)
+
+
+def test_a_colon_in_a_folder_name_is_accepted(tmp_path: Path, folder: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "ct.zip", "w") as archive:
+        for file in folder.iterdir():
+            archive.write(file, f"T1 10:30/{file.name}")
+    assert len(io.read(tmp_path / "ct.zip")) == 6
 
 
 def test_a_zip_beyond_the_limits_is_refused(

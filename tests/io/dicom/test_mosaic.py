@@ -161,7 +161,9 @@ def test_a_copy_of_the_file_is_left_out(tmp_path: Path) -> None:
 def test_masks_of_a_mosaic_refer_to_no_dicom_image(tmp_path: Path) -> None:
     stack = io.read(write_mosaic(tmp_path / "m.dcm"))
     masks = Masks.from_labels(np.ones(stack.shape_zyx, np.uint8), geometry=stack.geometry)
-    with pytest.raises(UsageError, match="tiles of a mosaic"):
+    with pytest.raises(
+        UsageError, match=r"tiles of a mosaic\. Write .nii.gz or .seg.nrrd instead$"
+    ):
         io.write(masks, tmp_path / "seg.dcm", stack)
     with pytest.raises(UsageError, match="overwritten"):
         io.check_output(tmp_path / "m.dcm", stack)

@@ -98,7 +98,7 @@ def test_masks_are_no_masks_of_the_stored_slices(tmp_path: Path) -> None:
     stack = io.read(folder, resample_slices=True)
     assert len(stack) == 6  # of another spacing than the files
     masks = Masks.from_labels(labels(), geometry=stack.geometry)
-    with pytest.raises(UsageError, match="resampled"):
+    with pytest.raises(UsageError, match=r"resampled\. Write .nii.gz or .seg.nrrd instead$"):
         io.write(masks, tmp_path / "seg.dcm", stack)
     with pytest.raises(UsageError, match="overwritten"):
         io.check_output(folder / "000.dcm", stack)

@@ -324,8 +324,32 @@ class TestFramesOfReference:
 class TestTimePoints:
     def test_masks_of_a_cine_need_its_scan(self, tmp_path: Path) -> None:
         write(cine(tmp_path), tmp_path / "seg.dcm")
-        with pytest.raises(UsageError, match="several time points"):
+        with pytest.raises(UsageError, match=r"several time points\. Give the whole cine"):
             io.read_masks(tmp_path / "seg.dcm")
+
+    def test_frames_of_a_cine_that_share_a_uid_are_refused(self, tmp_path: Path) -> None:
+        scan = cine(tmp_path)
+        for file in (tmp_path / "cine").iterdir():
+            _edit(file, lambda data: setattr(data, "SOPInstanceUID", "1.2.3.4"))
+        stack = io.read(tmp_path / "cine")
+        assert len(stack) == len(scan.stack)
+        with pytest.raises(UsageError, match=r"several frames.*have the same.*seg\.nrrd"):
+            write(Scan(stack, scan.positions, scan.orientation), tmp_path / "seg.dcm")
+
+    def test_masks_of_several_time_points_need_the_scan_of_one(self, tmp_path: Path) -> None:
+        path = tmp_path / "seg.dcm"
+        write(time_point(tmp_path), path)
+        data = pydicom.dcmread(path)
+        groups = data.PerFrameFunctionalGroupsSequence
+        others = copy.deepcopy(list(groups))
+        for group in others:
+            group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber = 1
+        data.PerFrameFunctionalGroupsSequence = [*groups, *others]
+        data.NumberOfFrames = len(groups) * 2
+        data.PixelData *= 2
+        data.save_as(path)
+        with pytest.raises(UsageError, match="Give the scan of one of them"):
+            io.read_masks(path)
 
     def test_masks_of_another_time_point_are_refused_or_left_out(self, tmp_path: Path) -> None:
         scan = time_point(tmp_path)

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom.uid import RLELossless
 from support.dicom_checks import check_places
 from support.dicom_files import (
     AXIAL,
@@ -24,7 +26,7 @@ from support.dicom_files import (
 )
 
 from segscope import io
-from segscope.errors import UsageError
+from segscope.errors import ReadError, UsageError
 
 
 class TestGapsAndDoubles:
@@ -34,6 +36,37 @@ class TestGapsAndDoubles:
         stack = io.read(folder)
         assert len(stack) == 4
         assert any("copies" in note for note in stack.meta["notes"])
+
+    @pytest.mark.parametrize(
+        "name", ["TriggerTime", "TemporalPositionIdentifier", "InstanceNumber"]
+    )
+    def test_frames_of_other_times_are_no_copies_though_they_share_a_uid(
+        self, tmp_path: Path, name: str
+    ) -> None:
+        each = [{"InstanceNumber": 1, name: number + 1} for number in range(3)]
+        folder = tmp_path / "cine"
+        write_series(folder, along((0, 0, 0), 3), each=each, SOPInstanceUID="1.2.3.4")
+        for file in sorted(folder.iterdir()):
+            shutil.copy(file, folder / f"copy of {file.name}")
+        stack = io.read(folder)
+        assert whole(stack)[:, 0, 0].tolist() == [0, 100, 200]
+        assert any("3 copies" in note for note in stack.meta["notes"])
+
+    def test_images_with_other_pixels_are_no_copies_though_they_share_a_uid(
+        self, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "cine"
+        each = [{"InstanceNumber": 1}] * 2
+        write_series(folder, along((0, 0, 0), 2), each=each, SOPInstanceUID="1.2.3.4")
+        with pytest.raises(ReadError, match="nothing in the files tells them apart"):
+            io.read(folder)
+
+    def test_a_copy_in_another_encoding_is_left_out(self, tmp_path: Path) -> None:
+        folder = write_series(tmp_path / "series", along((0, 0, 2.0), 4))
+        data = pydicom.dcmread(folder / "001.dcm")
+        data.compress(RLELossless, generate_instance_uid=False)
+        data.save_as(folder / "copy.dcm")
+        assert len(io.read(folder)) == 4
 
 
 class TestOverTime:
@@ -47,6 +80,27 @@ class TestOverTime:
         assert stack.kind == "video"
         assert stack.times_s == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
         assert whole(stack)[:, 0, 0].tolist() == [400, 300, 200, 100, 0]
+
+    @pytest.mark.parametrize(
+        "times",
+        [
+            [{"TriggerTime": 80}, {"TriggerTime": 40}, {"TriggerTime": 0}],
+            [
+                {"TriggerTime": 0, "AcquisitionTime": f"120000.{hundredths}"}
+                for hundredths in ("08", "04", "00")
+            ],
+        ],
+    )
+    def test_a_cine_with_numbered_time_points_has_times(
+        self, tmp_path: Path, times: list[dict[str, Any]]
+    ) -> None:
+        each = [
+            {"TemporalPositionIdentifier": 3 - number, **elements}
+            for number, elements in enumerate(times)
+        ]
+        stack = io.read(write_series(tmp_path / "cine", along((0, 0, 0), 3), each=each))
+        assert whole(stack)[:, 0, 0].tolist() == [200, 100, 0]
+        assert stack.times_s == pytest.approx([0, 0.04, 0.08])
 
     def test_volumes_over_time_ask_which_and_are_taken_apart(self, tmp_path: Path) -> None:
         positions = along((0, 0, 2.0), 3) * 2

@@ -10,6 +10,7 @@ from segscope.io.dicom.values import (
     clean_text,
     functional_group,
     parse_number,
+    parse_stamp,
     parse_time,
     parse_vector,
     read_spacing,
@@ -39,6 +40,22 @@ def test_vectors(value: object, vector: tuple[float, ...] | None) -> None:
 )
 def test_times(text: str, seconds: float | None) -> None:
     assert parse_time(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "day", "seconds"),
+    [
+        ("20200101010203.5", 737425.0, 3723.5),
+        ("20200101010000-0500", 737425.0, 21600.0),
+        ("20200101010000.25+0130", 737425.0, -1799.75),
+        ("20200101", 737425.0, None),
+        ("20209901010000", None, 3600.0),
+        ("2020", None, None),
+        ("", None, None),
+    ],
+)
+def test_stamps(text: str, day: float | None, seconds: float | None) -> None:
+    assert parse_stamp(text) == (day, seconds)
 
 
 def test_texts_fit_into_a_message() -> None:

@@ -12,7 +12,7 @@ import pytest
 from support.nrrd_files import DATA, make
 
 from segscope import io
-from segscope.errors import ReadError
+from segscope.errors import ReadError, UsageError
 
 RAW = DATA.astype("<i2").tobytes(order="F")
 HEADER = "NRRD0004\ntype: short\ndimension: 3\nsizes: 7 6 5\nendian: little"
@@ -166,3 +166,23 @@ class TestData:
         (tmp_path / "a.nrrd").write_bytes(f"NRRD0004\n{header}\n\n".encode() + bytes(64))
         with pytest.raises(ReadError, match=message):
             io.read(tmp_path / "a.nrrd")
+
+
+def test_detached_data_may_not_be_replaced(tmp_path: Path) -> None:
+    voxels = np.arange(60, dtype=np.uint8)
+    (tmp_path / "v.nii").write_bytes(bytes(352) + voxels.tobytes())
+    (tmp_path / "a.nhdr").write_text(
+        "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 5 4 3\nencoding: raw\n"
+        "byte skip: -1\ndata file: v.nii\n"
+    )
+    stack = io.read(tmp_path / "a.nhdr")
+    with pytest.raises(UsageError, match="would be overwritten"):
+        io.check_output(tmp_path / "v.nii", stack)
+
+
+def test_a_percent_sign_is_no_pattern(tmp_path: Path) -> None:
+    (tmp_path / "100%.raw").write_bytes(bytes(range(60)))
+    (tmp_path / "a.nhdr").write_text(
+        "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 5 4 3\nencoding: raw\ndata file: 100%.raw\n"
+    )
+    assert io.read(tmp_path / "a.nhdr")[0][0, 1] == 1

@@ -15,6 +15,7 @@ from support.tiff_files import RGB, YX, ZYX, make, whole
 
 from segscope import io
 from segscope.errors import MissingExtra
+from segscope.io.orientation import turn_upright
 from segscope.io.tiff import frames
 
 WEBP = 50001
@@ -102,6 +103,33 @@ class TestCompression:
             file.pages[0].tags[tag].overwrite(value)
         with pytest.raises(MissingExtra, match=r"segscope\[tiff-codecs\]"):
             io.read(path)
+
+
+class TestOrientation:
+    """Pillow turns what it decodes upright by itself, tifffile does not."""
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    @pytest.mark.parametrize(
+        ("mode", "compression"),
+        [
+            ("RGB", "raw"),
+            ("RGB", "tiff_lzw"),
+            ("RGB", "tiff_adobe_deflate"),
+            ("L", "tiff_lzw"),
+            ("1", "group4"),
+            ("CMYK", "tiff_lzw"),
+            ("P", "tiff_lzw"),
+        ],
+    )
+    def test_every_codec_is_shown_upright_once(
+        self, mode: str, compression: str, orientation: int, tmp_path: Path
+    ) -> None:
+        image = Image.fromarray(RGB).convert(mode)
+        path = tmp_path / "a.tif"
+        image.save(path, compression=compression, tiffinfo={274: orientation})
+        shown_mode = "L" if mode in ("L", "1") else "RGB"
+        expected = turn_upright(np.asarray(image.convert(shown_mode)), orientation)
+        np.testing.assert_array_equal(io.read(path)[0], expected)
 
 
 class TestReading:

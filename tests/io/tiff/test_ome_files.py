@@ -139,7 +139,7 @@ def test_pages_of_another_size_are_refused(tmp_path: Path) -> None:
         text = str(file.pages[0].description)
     write_pages(files[1], np.zeros((Z * C, 10, 30), np.uint16), text)
     stack = io.read(files[0], volume=1)
-    with pytest.raises(ReadError, match=r"where .* is expected"):
+    with pytest.raises(ReadError, match="the first page of the set is"):
         whole(stack)
 
 
@@ -162,3 +162,11 @@ def test_a_forked_process_opens_the_files_itself(tmp_path: Path) -> None:
         os._exit(0 if np.array_equal(whole(stack), TZCYX[0, :, 0]) else 1)
     np.testing.assert_array_equal(whole(stack), TZCYX[0, :, 0])
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_no_file_of_the_set_may_be_replaced(tmp_path: Path) -> None:
+    files = write_file_per_time(tmp_path)
+    stack = io.read(files[0], volume=0, channel=0)
+    for file in files:
+        with pytest.raises(UsageError, match="would be overwritten"):
+            io.check_output(file, stack)

@@ -122,6 +122,14 @@ class TestOrientation:
         again = io.read_masks(tmp_path / suffix, stack)
         np.testing.assert_array_equal(again.labels, masks.labels)
 
+    def test_pages_of_different_orientations_are_refused(self, tmp_path: Path) -> None:
+        with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+            for orientation in (1, 3):
+                tags = [(274, "H", 1, orientation, True)]
+                writer.write(YX, metadata=None, contiguous=False, extratags=tags)
+        with pytest.raises(ReadError, match="different orientations"):
+            io.read(tmp_path / "a.tif")
+
 
 def _with_orientation(pixels: np.ndarray, orientation: int) -> Image.Image:
     image = Image.fromarray(pixels)

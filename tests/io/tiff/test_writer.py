@@ -76,3 +76,11 @@ class TestMasks:
             assert file.is_bigtiff
             assert file.is_ome
         assert io.read_masks(tmp_path / "m.tif").labels.all()
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 1), (3, 9, 1), (1, 1, 9), (1, 1, 1), (4, 1, 1)])
+def test_masks_of_one_column_come_back(shape: tuple[int, int, int], tmp_path: Path) -> None:
+    labels = np.zeros(shape, np.uint8)
+    labels.flat[::2] = 1
+    io.write(Masks.from_labels(labels), tmp_path / "a.tif")
+    np.testing.assert_array_equal(io.read_masks(tmp_path / "a.tif").labels, labels)

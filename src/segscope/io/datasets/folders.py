@@ -21,7 +21,7 @@ MASK_FOLDERS = (
 MASK_ENDINGS = ("", "_mask", "_masks", "_label", "_labels", "_seg", "_segmentation", "_gt")
 IMAGE_SUFFIXES = tuple(chain.from_iterable(entry.suffixes for entry in FORMATS))
 _MASK_SUFFIXES = tuple(chain.from_iterable(entry.suffixes for entry in MASK_FORMATS))
-_SUFFIXES = (*IMAGE_SUFFIXES, *_MASK_SUFFIXES)
+_SUFFIXES = (*IMAGE_SUFFIXES, *_MASK_SUFFIXES, ".dcm.gz")
 
 
 _MASK_MEMBERS = {f"{name}.npy" for name in numpy_files.MASK_NAMES[:-1]}

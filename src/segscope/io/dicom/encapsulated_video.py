@@ -16,7 +16,7 @@ from segscope.io.base import reading
 from segscope.io.dicom.files import quiet, read_header
 from segscope.io.dicom.records import DicomInstance, Frame
 from segscope.io.frame_source import TemporaryFrames
-from segscope.io.unzip import TemporaryFolder
+from segscope.io.unzip import TemporaryFolder, UnpackedPath
 
 if TYPE_CHECKING:
     from segscope.io.video.reader import VideoFrames
@@ -45,11 +45,10 @@ class EncapsulatedVideo:
         stream = folder.path / "stream"
         with quiet(), reading(file.path, "a DICOM video"):
             _extract_stream(file, stream)
-        try:
+        unpacked = UnpackedPath(stream, f"the video in {path}")
+        with unpacked.naming_origin():
             frames = VideoFrames(stream)
-        except ReadError as error:
-            raise ReadError(str(error).replace(str(stream), f"the video in {path}")) from error
-        self.source = TemporaryFrames(frames, folder)
+        self.source = TemporaryFrames(frames, folder, unpacked)
         self.members = [replace(members[0], index=index) for index in range(len(frames))]
         self.has_declared_size = frames.index.size_hw == (file.rows, file.columns)
         self.times_s = _choose_times(file, frames)

@@ -8,11 +8,11 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
-from segscope.errors import ReadError, SegscopeError
+from segscope.errors import ReadError
 from segscope.io.base import MAX_BYTES, FileFormat, ReadOptions, check_file
 from segscope.io.dicom.reader import DicomFile
 from segscope.io.frame_source import TemporaryFrames
-from segscope.io.unzip import TemporaryFolder
+from segscope.io.unzip import TemporaryFolder, UnpackedPath
 from segscope.stack import Stack
 
 _CHUNK = 2**22
@@ -40,13 +40,12 @@ class GzippedDicom(FileFormat):
         folder = TemporaryFolder()
         file = folder.path / path.stem
         _inflate(path, file)
-        try:
+        unpacked = UnpackedPath(file, str(path))
+        with unpacked.naming_origin():
             stack = DicomFile().read(file, options)
-        except SegscopeError as error:
-            raise type(error)(str(error).replace(str(file), str(path))) from error
         return replace(
             stack,
-            source=TemporaryFrames(stack.source, folder),
+            source=TemporaryFrames(stack.source, folder, unpacked),
             path=path,
             meta={**stack.meta, "unpacked_folder": folder},
         )

@@ -71,7 +71,7 @@ DimensionIndexSequence FrameReferenceTime AcquisitionNumber AcquisitionDateTime
 AcquisitionDate AcquisitionTime ContentTime SharedFunctionalGroupsSequence
 PerFrameFunctionalGroupsSequence SpecificCharacterSet ModalityLUTSequence
 DetectorInformationSequence SliceVector TimeSlotVector RRIntervalVector EnergyWindowVector
-GridFrameOffsetVector VOILUTSequence PixelPaddingValue PixelPaddingRangeLimit
+GridFrameOffsetVector ContentDate VOILUTSequence PixelPaddingValue PixelPaddingRangeLimit
 """.split()  # noqa: SIM905 - many names read better without quotes
 
 

@@ -8,7 +8,9 @@ from segscope.io.dicom.records import OrderKeys
 from segscope.io.dicom.values import (
     Item,
     functional_group,
+    parse_date,
     parse_number,
+    parse_stamp,
     parse_time,
     parse_vector,
     read_integer,
@@ -39,9 +41,6 @@ def read_order_keys(data: Dataset, index: int) -> OrderKeys:
     timing = functional_group(data, index, "MRTimingAndRelatedParametersSequence")
     modifier = functional_group(data, index, "MRModifierSequence")
     x_ray = functional_group(data, index, "CTXRayDetailsSequence")
-    file_stamp = read_text(data, "AcquisitionDateTime")
-    stamp = read_text(content, "FrameAcquisitionDateTime", file_stamp)
-    acquisition_time = read_text(data, "AcquisitionTime", stamp[8:]).partition("+")[0]
     keys: dict[str, float | str | None] = {
         "TemporalPositionIndex": parse_number(content.get("TemporalPositionIndex")),
         "TemporalPositionIdentifier": parse_number(data.get("TemporalPositionIdentifier")),
@@ -54,17 +53,30 @@ def read_order_keys(data: Dataset, index: int) -> OrderKeys:
         "KVP": parse_number(x_ray.get("KVP")),
         "FrameReferenceTime": parse_number(data.get("FrameReferenceTime")),
         "AcquisitionNumber": parse_number(data.get("AcquisitionNumber")),
-        "AcquisitionTime": parse_time(acquisition_time),
+        "ContentDate": parse_date(read_text(data, "ContentDate")),
         "ContentTime": parse_time(read_text(data, "ContentTime")),
         "ImageType": _join(data, "ImageType"),
         "StackID": read_text(content, "StackID") or None,
         "InstanceNumber": parse_number(data.get("InstanceNumber")),
+        **_read_acquisition(data, content),
         **_read_vectors(data, index),
         **_read_frame_type(data, index),
         **_read_diffusion(data, index),
         **_read_dimensions(data, content),
     }
     return {name: value for name, value in keys.items() if value is not None}
+
+
+def _read_acquisition(data: Dataset, content: Item) -> dict[str, float | str | None]:
+    """Day and seconds of the acquisition: from their own elements, else from the stamp."""
+    file_stamp = read_text(data, "AcquisitionDateTime")
+    stamp = read_text(content, "FrameAcquisitionDateTime", file_stamp)
+    day, seconds = parse_stamp(stamp)
+    time = read_text(data, "AcquisitionTime")
+    if time:
+        day = parse_date(read_text(data, "AcquisitionDate", stamp))
+        seconds = parse_time(time.partition("+")[0])
+    return {"AcquisitionDate": day, "AcquisitionTime": seconds}
 
 
 def _read_vectors(data: Dataset, index: int) -> dict[str, float | str | None]:

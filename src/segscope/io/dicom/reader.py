@@ -38,7 +38,7 @@ from segscope.io.dicom.resampling import ResampledFrames
 from segscope.io.dicom.scan import FolderScan
 from segscope.io.dicom.series import SortedFrames, measure_pixels, sort_group
 from segscope.io.frame_source import TemporaryFrames
-from segscope.io.unzip import TemporaryFolder, UnzipLimits, unpack
+from segscope.io.unzip import TemporaryFolder, UnpackedPath, UnzipLimits, unpack
 from segscope.stack import FrameSource, Stack
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
@@ -117,28 +117,27 @@ class DicomArchive(FileFormat):
         folder = TemporaryFolder()
         try:
             unpack(path, folder.path, _limit_archive(folder.path))
-            scan = FolderScan.of(folder.path)
         except ReadError as error:
             raise ReadError(f"{path}: {error}") from error
-        scan.check_images(path, "unpack it, and name a file or a folder inside")
-        return _read_scan(path, scan, options, folder)
+        unpacked = UnpackedPath(folder.path, str(path))
+        with unpacked.naming_origin():
+            scan = FolderScan.of(folder.path)
+            scan.check_images(path, "unpack it, and name a file or a folder inside")
+            stack = _read_scan(path, scan, options)
+        notes = tuple(map(unpacked.rename, stack.meta["notes"]))
+        # the files must last as long as the frames and the references to them
+        return replace(
+            stack,
+            source=TemporaryFrames(stack.source, folder, unpacked),
+            meta={**stack.meta, "notes": notes, "unpacked_folder": folder},
+        )
 
 
-def _read_scan(
-    path: Path, scan: FolderScan, options: ReadOptions, unpacked: TemporaryFolder | None = None
-) -> Stack:
-    """The chosen series of a folder; `unpacked` is that folder, if it is a temporary one."""
+def _read_scan(path: Path, scan: FolderScan, options: ReadOptions) -> Stack:
+    """The chosen series of a folder."""
     group = select_group(path, group_frames(scan.frames), options.series)
     scan.check_series(group[0].file.series_uid, is_chosen=options.series is not None)
-    stack = _make_stack(path, group, options, scan.notes)
-    if unpacked is None:
-        return stack
-    # the files must last as long as the frames and the references to them
-    return replace(
-        stack,
-        source=TemporaryFrames(stack.source, unpacked),
-        meta={**stack.meta, "unpacked_folder": unpacked},
-    )
+    return _make_stack(path, group, options, scan.notes)
 
 
 def _limit_archive(folder: Path) -> UnzipLimits:

@@ -16,6 +16,7 @@ from segscope.errors import ReadError, UsageError
 from segscope.geometry import Geometry
 from segscope.io.dicom.files import looks_like_dicom, quiet, read_header
 from segscope.io.dicom.values import clean_text, read_integer, read_text
+from segscope.io.unzip import UnpackedPath
 from segscope.masks import Masks
 from segscope.stack import Stack
 
@@ -141,15 +142,12 @@ class SourceImages:
                 `masks`.
         """
         files: tuple[str, ...] = ()
-        problem = "no source was passed"
         if source is not None:
             files = source.meta.get("dicom_files", ())
-            problem = source.meta.get("without_references", "this image was not read from DICOM")
         if source is None or not files:
             raise UsageError(
                 f"{path.name}: a DICOM {what} refers to the DICOM images that its masks belong to, "
-                f"but {problem}. Write .nii.gz or .seg.nrrd instead, or, in Python, pass the stack "
-                "that `read` returns for the DICOM images as source"
+                f"but {_describe_missing_references(source)}"
             )
         if len(files) != masks.shape_zyx[0] or sorted(source.shape_zyx) != sorted(masks.shape_zyx):
             raise UsageError(
@@ -157,23 +155,28 @@ class SourceImages:
                 f"{source.shape_zyx}; write them with the stack they were made on"
             )
         geometry = _stored_geometry(masks, source)
-        missing = [file for file in files if not Path(file).is_file()]
-        if missing:
-            raise UsageError(
-                f"{missing[0]} is gone, but a DICOM {what} needs the headers of its scan; "
-                "restore the file"
-            )
         images = cls(
             source.path or Path(files[0]),
             geometry,
             tuple(map(Path, files)),
             tuple(source.meta["dicom_frames"]),
         )
-        images.check_headers(path, what)
+        folder = source.meta.get("unpacked_folder")
+        if folder is None:
+            images.check_headers(path, what)
+            return images
+        with UnpackedPath(folder.path, str(images.path)).naming_origin():
+            images.check_headers(path, what)
         return images
 
     def check_headers(self, path: Path, what: str) -> None:
-        """Raise UsageError for files without the elements that references need."""
+        """Raise UsageError for files that are gone, or lack what references need."""
+        gone = [file for file in self.files if not file.is_file()]
+        if gone:
+            raise UsageError(
+                f"{gone[0]} is gone, but a DICOM {what} needs the headers of its scan; "
+                "restore the file"
+            )
         for file, header in self.headers.items():
             missing = [name for name in _REQUIRED if not header.get(name)]
             if missing:
@@ -182,6 +185,15 @@ class SourceImages:
                     f"no {', '.join(missing)} (removed by an anonymiser?). Write .nii.gz or "
                     ".seg.nrrd instead"
                 )
+
+        shares_place = self.geometry is not None and self.geometry.shares_place
+        uids = [self.headers[file].SOPInstanceUID for file in self.files]
+        if shares_place and len(set(zip(uids, self.frames, strict=True))) < len(uids):
+            raise UsageError(
+                f"{path.name}: a DICOM {what} tells the frames of a cine apart by their "
+                f"SOPInstanceUID, but several frames of {self.path} have the same. Write .nii.gz "
+                "or .seg.nrrd instead"
+            )
 
     @cached_property
     def headers(self) -> dict[Path, Dataset]:
@@ -225,6 +237,20 @@ class SourceImages:
         item.ReferencedSOPClassUID = header.SOPClassUID
         item.ReferencedSOPInstanceUID = header.SOPInstanceUID
         return item
+
+
+def _describe_missing_references(source: Stack | None) -> str:
+    """Why masks on a stack cannot refer to images, and what to write instead."""
+    advice = "Write .nii.gz or .seg.nrrd instead"
+    if source is not None and "without_references" in source.meta:
+        return f"{source.meta['without_references']}. {advice}"
+    problem = "no source was passed"
+    if source is not None:
+        problem = "this image was not read from DICOM"
+    return (
+        f"{problem}. {advice}, or, in Python, pass the stack that `read` returns for the DICOM "
+        "images as source"
+    )
 
 
 def _stored_geometry(masks: Masks, source: Stack) -> Geometry | None:

@@ -114,11 +114,19 @@ def select_time_point(path: Path, placements: Sequence[Placement], grid: Grid) -
         if any(source in known for source in placement.sources)
     ]
     if not selected:
+        advice = "Give the scan of one of them (like=)."
+        if _share_position(placements):
+            advice = "Give the whole cine that they were drawn on (like=)."
         raise UsageError(
             f"{path} has several masks of one segment at one position: those of several time "
-            "points. Give the scan of one of them (like=)."
+            f"points. {advice}"
         )
     return selected
+
+
+def _share_position(placements: Sequence[Placement]) -> bool:
+    matrices = [placement.matrix for placement in placements if placement.matrix is not None]
+    return all(np.allclose(matrix, matrices[0], atol=0.01) for matrix in matrices)
 
 
 @dataclass(frozen=True, eq=False)

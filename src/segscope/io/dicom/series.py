@@ -6,6 +6,7 @@ cannot be ordered with certainty is refused with the numbers that show why.
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +18,15 @@ from numpy.typing import NDArray
 from segscope.errors import ReadError, UsageError
 from segscope.geometry import Geometry
 from segscope.io.base import ReadOptions, choose_part
-from segscope.io.dicom.records import Frame, Tile
+from segscope.io.dicom.days import count_from_first_day
+from segscope.io.dicom.pixels import decode_frame
+from segscope.io.dicom.records import Frame
 from segscope.io.dicom.slices import SliceAxes, SlicePosition, group_by_position, place_slices
 from segscope.io.dicom.volumes import FILE_ORDER, SplitFrames, split_volumes
 from segscope.stack import Kind
+
+_TIMES = ("TriggerTime", "NominalCardiacTriggerDelayTime", "FrameReferenceTime", "AcquisitionTime")
+"""Elements that state the time of a frame, even where another one orders the frames."""
 
 _SECONDS = {
     "TriggerTime": 1e-3,
@@ -54,29 +60,37 @@ def sort_group(path: Path, members: list[Frame], options: ReadOptions) -> Sorted
         UsageError: positions repeat evenly and no `volume` was chosen.
         ReadError: slices missing, doubled or unevenly spaced, or an invalid orientation.
     """
-    members, notes = _drop_copies(members)
+    members, copy_notes = _drop_copies(members)
+    members, day_notes = count_from_first_day(members)
     if members[0].position is None or members[0].orientation is None:
         result = _sort_without_positions(path, members, options)
     else:
         result = _sort_by_position(path, members, members[0].orientation, options)
-    result.meta["notes"] = (*notes, *result.meta.get("notes", ()))
+    result.meta["notes"] = (*copy_notes, *day_notes, *result.meta.get("notes", ()))
     return result
 
 
 def _drop_copies(members: list[Frame]) -> tuple[list[Frame], tuple[str, ...]]:
-    """Drop second copies of a file (same SOPInstanceUID at the same place)."""
-    first_copy: dict[tuple[str, int, Tile | None], Frame] = {}
+    """Drop second copies of a file: the same image at the same place and time."""
+    originals: dict[object, Frame] = {}
     distinct = []
     for frame in members:
-        original = first_copy.setdefault((frame.file.sop_uid, frame.index, frame.tile), frame)
-        is_copy = original is not frame and original.position == frame.position
-        if frame.file.sop_uid and is_copy:
+        identity = (frame.file.sop_uid, frame.index, frame.tile, frame.position)
+        order = frozenset(frame.order.items())
+        original = originals.setdefault((identity, order), frame)
+        if frame.file.sop_uid and original is not frame and _has_same_pixels(original, frame):
             continue
         distinct.append(frame)
     copies = len(members) - len(distinct)
     if copies:
         return distinct, (f"{copies} copies of files of this series were left out",)
     return distinct, ()
+
+
+def _has_same_pixels(one: Frame, other: Frame) -> bool:
+    if filecmp.cmp(one.file.path, other.file.path, shallow=False):
+        return True
+    return np.array_equal(decode_frame(one.file, one.index), decode_frame(other.file, other.index))
 
 
 def _sort_without_positions(path: Path, members: list[Frame], options: ReadOptions) -> SortedFrames:
@@ -170,17 +184,24 @@ def _describe_uneven(path: Path, positions: Sequence[SlicePosition]) -> str:
 def _to_clip(path: Path, split: SplitFrames, axes: SliceAxes) -> SortedFrames:
     """Frames of one place over time."""
     frames = split.positions[0]
-    name = split.names[0]
-    times = None
-    if name in _SECONDS:
-        values = np.array([float(frame.order[name]) for frame in frames]) * _SECONDS[name]
-        times = values - values[0]
+    candidates = (_read_times(frames, name) for name in (split.names[0], *_TIMES))
+    times = next((times for times in candidates if times is not None), None)
     placed = place_slices(path, frames[:1], axes)
     note = f"one position over time: frames are in the order of {' and '.join(split.names)}"
     if split.names == (FILE_ORDER,):
         note = f"one position over time: frames are in {FILE_ORDER}"
     placed.meta["notes"] = (note, *split.notes, *placed.meta.get("notes", ()))
     return SortedFrames(tuple(frames), "video", placed.geometry, times, placed.meta)
+
+
+def _read_times(frames: Sequence[Frame], name: str) -> NDArray[np.float64] | None:
+    """Seconds since the first frame, if an element states them and they increase."""
+    if name not in _SECONDS or any(name not in frame.order for frame in frames):
+        return None
+    values = np.array([float(frame.order[name]) for frame in frames]) * _SECONDS[name]
+    if (np.diff(values) <= 0).any():
+        return None
+    return values - values[0]
 
 
 def _to_volume(

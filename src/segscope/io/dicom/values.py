@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ Item = Any
 
 _SPACING_TAGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 _CENTIMETRES = 3  # PhysicalUnitsXDirection
+_STAMP = re.compile(r"(?P<date>\d{8})(?P<time>[\d.]*)((?P<sign>[+-])(?P<offset>\d{4}))?")
 _NO_ITEM: Mapping[str, object] = {}
 
 
@@ -76,6 +79,31 @@ def parse_time(text: str) -> float | None:
     except ValueError:
         return None
     return hours * 3600 + minutes * 60 + seconds
+
+
+def parse_date(text: str) -> float | None:
+    """The day of a DICOM date YYYYMMDD, counted from year 1; None when absent or unreadable."""
+    try:
+        return float(datetime.strptime(text[:8], "%Y%m%d").toordinal())
+    except ValueError:
+        return None
+
+
+def parse_stamp(text: str) -> tuple[float | None, float | None]:
+    """The day and the seconds since its midnight of a DICOM date and time.
+
+    Args:
+        text: YYYYMMDDHHMMSS.ffffff, with or without an offset from UTC (+HHMM, -HHMM), which is
+            taken off the seconds.
+    """
+    match = _STAMP.fullmatch(text.strip())
+    if match is None:
+        return None, None
+    seconds = parse_time(match["time"])
+    if seconds is not None and match["sign"]:
+        offset = parse_time(match["offset"]) or 0.0
+        seconds -= math.copysign(offset, float(match["sign"] + "1"))
+    return parse_date(match["date"]), seconds
 
 
 def clean_text(value: object) -> str:

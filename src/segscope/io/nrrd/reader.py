@@ -34,7 +34,13 @@ from segscope.io.byte_sources import (
     open_last_bytes,
     open_plain_bytes,
 )
-from segscope.io.data_files import JoinedBytes, expand_pattern, resolve_data_file, share_bytes
+from segscope.io.data_files import (
+    JoinedBytes,
+    expand_pattern,
+    is_pattern,
+    resolve_data_file,
+    share_bytes,
+)
 from segscope.io.nrrd.header import (
     AxisLayout,
     Header,
@@ -109,7 +115,10 @@ def _read_stack(
     start = volume * int(np.prod(shape, dtype=np.int64)) * stored.itemsize
     frames = RawFrames(path, data, RawLayout(stored, shape, start, component))
     notes: list[str] = []
-    meta: dict[str, object] = {"length_unit_mm": read_unit(header, notes)}
+    meta: dict[str, object] = {
+        "length_unit_mm": read_unit(header, notes),
+        "data_files": data.files,
+    }
     geometry = read_geometry(header, layout, notes)
     if geometry is None:
         notes.append(NO_SPACING)
@@ -140,7 +149,7 @@ def open_data(path: Path, header: Header, layout: AxisLayout) -> tuple[ByteSourc
     name = fields.get("datafile")
     if name is None:
         return _open_file(path, header.end, header, total, stored), stored
-    if header.lists_files or "%" in name:
+    if header.lists_files or is_pattern(name):
         return _open_files(path, header, total, stored), stored
     file = resolve_data_file(path, name)
     return _open_file(file, 0, header, total, stored), stored

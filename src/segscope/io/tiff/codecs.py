@@ -9,6 +9,7 @@ import numpy as np
 
 from segscope._optional import require
 from segscope.arrays import Pixels
+from segscope.io.orientation import ORIENTATION_TAG, turn_as_stored
 
 TiffPage = Any
 
@@ -37,12 +38,21 @@ def needs_pillow(path: Path, page: TiffPage) -> bool:
 
 
 def decode_by_pillow(path: Path, page: int) -> Pixels:
-    """Pixels (row, column[, sample]) of a page; samples come last, however they are stored."""
-    from PIL import Image
+    """Pixels (row, column[, sample]) of a page as they are stored; samples come last, however they
+    are stored.
+    """
+    from PIL import TiffImagePlugin
 
-    with Image.open(path, formats=("TIFF",)) as image:
+    with TiffImagePlugin.TiffImageFile(path) as image:
         image.seek(page)
-        return np.array(image)
+        orientation = image.tag_v2.get(ORIENTATION_TAG, 1)
+        image.load()
+        pixels = np.array(image)
+        is_upright = ORIENTATION_TAG not in image.tag_v2
+    # Pillow turns what it decodes upright, and then drops the tag
+    if is_upright and orientation in range(2, 9):
+        pixels = turn_as_stored(pixels, orientation)
+    return pixels
 
 
 def _has_decoder(page: TiffPage) -> bool:

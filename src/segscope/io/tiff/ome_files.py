@@ -6,8 +6,6 @@ lies in every file, in one of them, or in a companion file (OME-TIFF specificati
 
 from __future__ import annotations
 
-import os
-import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,26 +14,16 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from segscope.arrays import Pixels
 from segscope.errors import ReadError, UsageError
 from segscope.io.base import check_file
-from segscope.io.tiff.codecs import decode_by_pillow
-from segscope.io.tiff.frames import OpenTiff, TiffFile, TiffPage
+from segscope.io.tiff.frames import OpenTiff
+from segscope.io.tiff.listed_pages import ListedPages, PagePlace
 from segscope.io.tiff.scale import iter_ome_images, ome_children
 
 COMPANION_SUFFIX = ".companion.ome"
 _MOST_DESCRIPTION_BYTES = 2**28
 _MOST_PLANES = 10**7
-_OPEN_FILES = 16
 _LISTED_IMAGES = 12
-
-
-@dataclass(frozen=True)
-class _Plane:
-    """Where a plane lies: name of a file in the folder of the set, and its page (IFD) from 0."""
-
-    file: str
-    page: int
 
 
 @dataclass(frozen=True)
@@ -48,6 +36,7 @@ class OmeImage:
         lengths_tzc: time points, slices, channels.
         pages: all its planes, channels fastest.
         notes: what the user should know.
+        files: all files of the set that are there.
     """
 
     root: ElementTree.Element
@@ -55,72 +44,7 @@ class OmeImage:
     lengths_tzc: tuple[int, int, int]
     pages: ListedPages
     notes: tuple[str, ...]
-
-
-class ListedPages:
-    """Pages of several files, of which a few stay open, once per process.
-
-    Args:
-        path: the file that was named, for messages.
-        planes: the pages in order.
-        open_file: opens one file.
-    """
-
-    def __init__(self, path: Path, planes: Sequence[_Plane], open_file: OpenTiff) -> None:
-        self._path = path
-        self._planes = planes
-        self._open = open_file
-        self._files: dict[str, TiffFile] = {}
-        self._owner = os.getpid()
-        weakref.finalize(self, _close_files, self._files)
-        self.first_page: TiffPage = self._page(0)
-        self._layout = _layout_of(self.first_page)
-
-    def read(self, number: int, *, by_pillow: bool) -> Pixels:
-        plane = self._planes[number]
-        page = self._page(number)
-        if _layout_of(page) != self._layout:
-            raise ReadError(
-                f"{self._path.parent / plane.file}: page {plane.page} is {page.shape} {page.dtype} "
-                f"where {self.first_page.shape} {self.first_page.dtype} is expected"
-            )
-        if by_pillow:
-            return decode_by_pillow(self._path.parent / plane.file, plane.page)
-        pixels: Pixels = page.asarray()
-        return pixels
-
-    def _page(self, number: int) -> TiffPage:
-        plane = self._planes[number]
-        tif = self._open_file(plane.file)
-        if plane.page >= len(tif.pages):
-            raise ReadError(
-                f"{self._path.parent / plane.file} has {len(tif.pages)} pages, and the OME "
-                f"description names page {plane.page}; it is cut off or another file"
-            )
-        return tif.pages[plane.page]
-
-    def _open_file(self, name: str) -> TiffFile:
-        if self._owner != os.getpid():  # a forked worker must not share the file position
-            _close_files(self._files)
-            self._owner = os.getpid()
-        tif = self._files.pop(name, None)
-        if tif is None:
-            tif = self._open(self._path.parent / name)
-        self._files[name] = tif
-        if len(self._files) > _OPEN_FILES:
-            oldest = next(iter(self._files))
-            self._files.pop(oldest).close()
-        return tif
-
-
-def _close_files(files: dict[str, TiffFile]) -> None:
-    for tif in files.values():
-        tif.close()
-    files.clear()
-
-
-def _layout_of(page: TiffPage) -> tuple[object, ...]:
-    return (page.shape, page.dtype, page.axes, int(page.photometric), int(page.compression))
+    files: tuple[Path, ...]
 
 
 def is_spread_over_files(description: str) -> bool:
@@ -167,7 +91,17 @@ def select_image(
     if len(images) > 1:
         notes = (f"image {number + 1} of the {len(images)} that its OME description lists",)
     pages = ListedPages(path, planes, open_file)
-    return OmeImage(root, number, layout.lengths_tzc, pages, notes)
+    files = _list_files(path, images, described_by)
+    return OmeImage(root, number, layout.lengths_tzc, pages, notes, files)
+
+
+def _list_files(
+    path: Path, images: Sequence[ElementTree.Element], described_by: str
+) -> tuple[Path, ...]:
+    names = {described_by} - {""}
+    for image in images:
+        names |= _files_of(image, described_by)
+    return tuple(path.parent / name for name in sorted(names) if Path(name).name == name)
 
 
 # --- description ---------------------------------------------------------------------------------
@@ -365,8 +299,8 @@ def _list_planes(
     image: ElementTree.Element,
     layout: _PlaneLayout,
     open_file: OpenTiff,
-) -> list[_Plane]:
-    planes: list[_Plane | None] = [None] * layout.count
+) -> list[PagePlace]:
+    planes: list[PagePlace | None] = [None] * layout.count
     for data in _tiff_data(image):
         name = _file_name(data, layout.described_by)
         file = _sibling(path, name)
@@ -377,7 +311,7 @@ def _list_planes(
         page = _whole_number(path, data, "IFD", "0")
         for step in range(_plane_count(file, data, open_file)):
             if rank + step < layout.count:
-                planes[layout.page_number(rank + step)] = _Plane(name, page + step)
+                planes[layout.page_number(rank + step)] = PagePlace(name, page + step)
     complete = [plane for plane in planes if plane is not None]
     if len(complete) < layout.count:
         raise ReadError(

@@ -28,6 +28,7 @@ from segscope.io.tiff.frames import (
     TiffFile,
     TiffFrames,
     TiffPage,
+    read_orientation,
 )
 from segscope.io.tiff.ome_files import (
     COMPANION_SUFFIX,
@@ -82,6 +83,7 @@ class _Image:
         dtype: of the stored values.
         scale: its sizes.
         notes: what the user should know.
+        files: further files of its set.
     """
 
     page: TiffPage
@@ -91,6 +93,7 @@ class _Image:
     dtype: PixelType
     scale: Scale
     notes: list[str] = field(default_factory=list)
+    files: tuple[Path, ...] = ()
 
     @property
     def page_count(self) -> int:
@@ -119,6 +122,8 @@ def _read_stack(path: Path, options: ReadOptions, *, as_stored: bool = False) ->
         times = image.scale.times(layout.frames)
     scale = image.scale
     meta: dict[str, object] = {"axes": image.axes, **scale.meta}
+    if image.files:
+        meta["data_files"] = image.files
     if decoder.orientation != 1:
         meta["orientation"] = decoder.orientation
     yx_mm = _upright_size(scale, decoder.orientation)
@@ -175,7 +180,16 @@ def _image_over_files(image: OmeImage) -> _Image:
     page = image.pages.first_page
     axes = page_axes("TZC", image.lengths_tzc)
     scale = read_ome_scale(image.root, image.number)
-    return _Image(page, image.pages, "TZC" + page.axes, axes, page.dtype, scale, [*image.notes])
+    return _Image(
+        page=page,
+        pages=image.pages,
+        axes="TZC" + page.axes,
+        page_axes=axes,
+        dtype=page.dtype,
+        scale=scale,
+        notes=[*image.notes],
+        files=image.files,
+    )
 
 
 def _image_of_series(path: Path, tif: TiffFile, options: ReadOptions) -> _Image:
@@ -237,8 +251,11 @@ def _check_page(path: Path, page: TiffPage, *, as_stored: bool) -> None:
 
 def _check_pages(path: Path, tif: TiffFile, number: int, count: int) -> None:
     """Every page is there, and its data lie inside the file."""
+    import tifffile
+
     series = tif.series[number]
     size = tif.filehandle.size
+    orientation = read_orientation(series.keyframe)
     if series.dataoffset is not None:
         expected = series.dataoffset + count * series.keyframe.nbytes
         if expected > size:
@@ -255,6 +272,12 @@ def _check_pages(path: Path, tif: TiffFile, number: int, count: int) -> None:
         if page is None:
             raise ReadError(
                 f"{path} lacks page {index} of {count}; it is cut off, or one of several files"
+            )
+        # frames of tifffile are pages whose tags it does not read, as they are the first page's
+        if isinstance(page, tifffile.TiffPage) and read_orientation(page) != orientation:
+            raise ReadError(
+                f"{path} has pages of different orientations ({orientation} on the first, "
+                f"{read_orientation(page)} on page {index}); save them upright first"
             )
         parts = zip(page.dataoffsets, page.databytecounts, strict=True)
         ends = [offset + length for offset, length in parts]

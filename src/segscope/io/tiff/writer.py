@@ -97,11 +97,11 @@ def _choose_flavour(masks: Masks, path: Path, source: Stack | None) -> _Flavour:
         orientation = int(source.meta.get("orientation", 1))
     itemsize = label_type(masks).itemsize
     is_large = math.prod(masks.shape_zyx) * itemsize >= _CLASSIC_BYTES
-    frames, rows, columns = masks.shape_zyx
+    _, rows, columns = masks.shape_zyx
     if orientation in SIDEWAYS:
         columns = rows
     # ImageJ knows no integers of 32 bits, and takes a last axis of one column for samples
-    beyond_imagej = is_large or itemsize > 2 or (columns == 1 and frames > 1)
+    beyond_imagej = is_large or itemsize > 2 or columns == 1
     is_ome = beyond_imagej or path.name.lower().endswith((".ome.tif", ".ome.tiff"))
     return _Flavour(is_large, is_ome, orientation)
 

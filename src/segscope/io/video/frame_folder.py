@@ -126,7 +126,8 @@ def _read_image(file: Path) -> Pixels:
         stack = ImageFile().read(file, ReadOptions())
     if len(stack) != 1:
         raise ReadError(
-            f"{file} holds {len(stack)} pages; a folder of frames has one image per file"
+            f"{file} is {len(stack)} frames; a folder of frames has one image per file. "
+            "Of a set of OME-TIFF files, name one file instead of the folder."
         )
     return stack[0]
 
