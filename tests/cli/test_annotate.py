@@ -67,6 +67,9 @@ def test_annotate_serves_the_page_and_goes_on_where_it_was(inputs: Any, tmp_path
         with urllib.request.urlopen(request, timeout=30) as answer:
             seen.append(json.load(answer))
         doors.append((told["url"], told["token"]))
+        second = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        assert second.returncode == 1
+        assert f"open its page: {told['page']}" in second.stderr
         process.send_signal(end)
         _, complaint = process.communicate(timeout=60)
         assert "Traceback" not in complaint

@@ -13,6 +13,7 @@ from segscope.cli.app import main
 from segscope.models.engine import Engine
 from segscope.prompts import Box
 from segscope.serve.project.database import Database
+from segscope.serve.project.lock import lock_project
 from segscope.session import Interaction
 from segscope.session.log_lines import ProjectEntry
 from segscope.stack import Stack
@@ -60,10 +61,34 @@ def test_a_check_reports_and_a_repair_mends(
     database.close()
 
 
+def test_a_project_that_a_server_runs_on(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("fcntl", reason="this system has no advisory locks")
+    with lock_project(project):
+        assert main(["repair", str(project)]) == 1
+    error = capsys.readouterr().err
+    assert "stop it, then check or repair the project" in error
+    assert "--project" not in error
+
+
+def test_a_damaged_database_is_reported_without_nested_advice(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = project / "project.sqlite"
+    Database(path).close()
+    data = bytearray(path.read_bytes())
+    data[4096:12288] = bytes(8192)
+    path.write_bytes(data)
+    assert main(["repair", str(project), "--check"]) == 1
+    text = capsys.readouterr().out
+    assert "the database project.sqlite is damaged (" in text
+    assert "segscope repair" not in text
+
+
 def test_other_folders_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["repair", str(tmp_path)]) == 2
     assert "is not the folder of a project" in capsys.readouterr().err
     assert main(["log", str(tmp_path)]) == 2
+    assert "is not the folder of a project" in capsys.readouterr().err
     assert main(["repair", str(tmp_path / "none")]) == 2
 
 
@@ -82,6 +107,7 @@ def test_the_audit_trail_is_printed_and_written(
     assert main(["log", str(project), "--session", "ab12", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["image"] == "=cells.png"
     assert main(["log", str(project), "--session", "none"]) == 2
+    assert "has no session none; without --session" in capsys.readouterr().err
 
 
 def test_a_changed_line_is_reported(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

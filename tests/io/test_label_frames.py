@@ -95,6 +95,14 @@ class TestPlaceUnknown:
         assert (header["sform_code"], header["qform_code"]) == (0, 0)
 
 
+def write_shifted(path: Path, columns: int, labels: np.ndarray = LABELS) -> Path:
+    """Labels as NIfTI, some columns away from their place by `AFFINE`."""
+    shift = np.eye(4)
+    shift[0, 3] = columns
+    nibabel.Nifti1Image(labels.transpose(2, 1, 0), AFFINE @ shift).to_filename(path)
+    return path
+
+
 class TestGridOfTheStack:
     @pytest.mark.parametrize("flips", [(0,), (1, 2), (0, 1, 2)])
     def test_masks_in_another_order_are_moved_by_whole_voxels(
@@ -132,6 +140,26 @@ class TestGridOfTheStack:
             io.read_masks(
                 tmp_path / "m.nii", Stack.from_array(labels, affine=AFFINE, channels=False)
             )
+
+    def test_masks_outside_the_stack_are_refused(self, tmp_path: Path) -> None:
+        path = write_shifted(tmp_path / "m.nii", 1000)
+        with pytest.raises(ReadError, match="no labelled voxel inside the stack"):
+            io.read_masks(path, Stack.from_array(LABELS, affine=AFFINE, channels=False))
+
+    def test_voxels_outside_the_stack_are_a_warning(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        path = write_shifted(tmp_path / "m.nii", 1)
+        back = io.read_masks(path, Stack.from_array(LABELS, affine=AFFINE, channels=False))
+        np.testing.assert_array_equal(back.labels[..., 1:], LABELS[..., :-1])
+        total = np.count_nonzero(LABELS)
+        lost = np.count_nonzero(LABELS[..., -1])
+        assert f"{lost} of {total} labelled voxels lie outside the stack" in caplog.text
+
+    def test_empty_masks_may_lie_anywhere(self, tmp_path: Path) -> None:
+        path = write_shifted(tmp_path / "m.nii", 1000, LABELS * 0)
+        stack = Stack.from_array(LABELS, affine=AFFINE, channels=False)
+        assert not io.read_masks(path, stack).labels.any()
 
     def test_another_size_is_refused(self, tmp_path: Path) -> None:
         io.write(Masks((3, 5, 6), {}, {}), tmp_path / "m.npz")

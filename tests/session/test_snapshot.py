@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,18 @@ class TestSavedState:
             while again.redo():
                 pass
             assert same_runs(again.masks(), states[-1])
+
+    @pytest.mark.skipif(os.name != "posix", reason="this system has no such modes")
+    def test_its_mode_is_that_of_the_umask(self, sam2: Engine, clip: Stack, tmp_path: Path) -> None:
+        state = tmp_path / "state.safetensors"
+        before = os.umask(0o007)
+        try:
+            with Interaction(clip, sam2) as work:
+                work.add(CLICK)
+                work.save_state(state)
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE(state.stat().st_mode) == 0o660
 
     @pytest.mark.parametrize("harm", ["undone", "damaged", "missing"])
     def test_one_that_does_not_fit_is_not_used(

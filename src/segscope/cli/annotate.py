@@ -89,9 +89,18 @@ class Annotate:
 
     def run(self) -> None:
         """Add the data to the project, and serve the page until interrupted."""
+        from segscope.serve.errors import Busy
         from segscope.serve.server import run_server
 
-        run_server(self.settings, self.address, self._show_page, prepare=self._add_data)
+        try:
+            run_server(self.settings, self.address, self._show_page, prepare=self._add_data)
+        except Busy as error:
+            page = _find_running_page(self.settings.project)
+            if page is None:
+                raise
+            raise Busy(
+                f"{self.settings.project} is being annotated already; open its page: {page}"
+            ) from error
 
     def _add_data(self, workspace: Workspace) -> None:
         from segscope.serve.project.ingest import ingest
@@ -127,6 +136,24 @@ class Annotate:
 
             # the command line of a browser is visible to every user of the machine
             webbrowser.open(write_redirect(project, page).as_uri())
+
+
+def _find_running_page(project: Path) -> str | None:
+    """The address of the page of a project that another process serves, if it answers."""
+    from segscope.client import Client, ServerError
+    from segscope.serve.project.page_token import ANY_PORT, PageToken
+    from segscope.serve.server import ListenAddress
+
+    known = PageToken.load(project)
+    if known.port == ANY_PORT:
+        return None
+    url = ListenAddress(port=known.port).urls(known.port)[0]
+    try:
+        with Client(url, known.token, timeout_s=5) as client:
+            client.project()
+    except ServerError:
+        return None
+    return f"{url}#token={known.token}"
 
 
 def _resolve(path: Path) -> Path:

@@ -37,10 +37,12 @@ def log(
     removed or moved is reported, and the exit code is 1.
     """
     from segscope.serve.project.audit_trail import read_audit
+    from segscope.serve.project.consistency import check_is_project
 
+    check_is_project(project)
     audits = list(read_audit(project, session))
     if not audits:
-        raise UsageError(f"{project} has no such session; there are no logs to read")
+        raise _no_logs_error(project, session)
     entries = [entry for audit in audits for entry in audit.entries]
     entries.sort(key=lambda entry: (entry.time, entry.session, entry.line))
     _write(entries, output, as_json)
@@ -49,6 +51,15 @@ def log(
         console.print_error(damage)
     if damages:
         raise typer.Exit(1)
+
+
+def _no_logs_error(project: Path, session: str | None) -> UsageError:
+    if session is None:
+        return UsageError(f"{project} has no sessions yet; there are no logs to read")
+    return UsageError(
+        f"{project} has no session {session}; without --session the logs of all sessions are "
+        "printed, with their ids"
+    )
 
 
 def _write(entries: Iterable[AuditEntry], output: Path | None, as_json: bool) -> None:

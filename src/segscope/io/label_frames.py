@@ -137,10 +137,12 @@ def place_on_grid(masks: Masks, like: Stack | None, path: Path) -> Masks:
     """Masks on the grid of `like`: flipped, turned, cropped and padded by the affines if need be.
 
     Voxels are moved whole, never interpolated. `like` may run along another axis than the file.
-    Where one of the two has no place in the world, size and spacing must be equal.
+    Where one of the two has no place in the world, size and spacing must be equal. Warns of objects
+    that lie partly outside `like`.
 
     Raises:
-        ReadError: the file lies on a grid that whole voxel steps do not reach.
+        ReadError: the file lies on a grid that whole voxel steps do not reach, or all of its
+            objects lie outside `like`.
     """
     if like is None:
         return masks
@@ -156,7 +158,7 @@ def place_on_grid(masks: Masks, like: Stack | None, path: Path) -> Masks:
         moved = _move_voxels(masks.of(object_id), step, shift, like.shape_zyx)
         part = Masks.from_labels(moved.view(np.uint8))
         runs.update({(frame, object_id): value for (frame, _), value in part.runs.items()})
-    return replace(
+    placed = replace(
         masks,
         shape_zyx=like.shape_zyx,
         runs=runs,
@@ -165,6 +167,64 @@ def place_on_grid(masks: Masks, like: Stack | None, path: Path) -> Masks:
         times_s=like.times_s,
         axis=like.axis,
     )
+    _check_cut_off(masks, placed, like, path)
+    return placed
+
+
+def check_covers(masks: Masks, like: Stack, path: Path) -> None:
+    """Refuse masks whose grid does not hold every voxel of the grid of `like`.
+
+    Nothing is checked where one of the two has no place in the world.
+
+    Raises:
+        ReadError: a part of `like` lies outside the grid of the masks, or between its voxels.
+    """
+    source = masks.geometry
+    target = like.geometry
+    if source is None or target is None or not (source.has_place and target.has_place):
+        return
+    step, shift = _whole_voxel_steps(source, target, masks, like, path)
+    corners = step @ _corners(like) + shift[:, None]
+    last = np.array(masks.shape_zyx[::-1])[:, None] - 1
+    if (corners < 0).any() or (corners > last).any():
+        raise ReadError(
+            f"{path} covers the grid of the stack in part only: "
+            f"{_compare_grids(source, target, masks, like)}. Give masks on the grid of this stack."
+        )
+
+
+def _check_cut_off(masks: Masks, placed: Masks, like: Stack, path: Path) -> None:
+    """Refuse masks of which no voxel is left on the grid of `like`; warn if some are cut off."""
+    before = _count_voxels(masks)
+    after = _count_voxels(placed)
+    cut = [object_id for object_id in before if after.get(object_id, 0) < before[object_id]]
+    if not cut:
+        return
+    if not any(after.values()):
+        assert masks.geometry is not None
+        assert like.geometry is not None
+        raise ReadError(
+            f"{path} has no labelled voxel inside the stack: "
+            f"{_compare_grids(masks.geometry, like.geometry, masks, like)}. Give the masks that "
+            "belong to this stack."
+        )
+    log.warning(
+        "%s: %d of %d labelled voxels lie outside the stack and are cut off (objects %s); check "
+        "that the masks belong to this stack",
+        path,
+        sum(before.values()) - sum(after.values()),
+        sum(before.values()),
+        ", ".join(map(str, cut)),
+    )
+
+
+def _count_voxels(masks: Masks) -> dict[int, int]:
+    """Voxels of each object that has any."""
+    counts: dict[int, int] = {}
+    for frame, object_id in masks.runs:
+        area = masks.area(frame, object_id)
+        counts[object_id] = counts.get(object_id, 0) + area
+    return counts
 
 
 def _place_by_size(masks: Masks, source: Geometry, like: Stack, path: Path) -> Masks:
@@ -210,13 +270,18 @@ def _whole_voxel_steps(
     exact_shift = between[:3, 3]
     step = np.round(exact_step).astype(np.int64)
     shift = np.round(exact_shift).astype(np.int64)
-    ends = [(0, length - 1) for length in like.shape_zyx[::-1]]
-    corners = np.array(np.meshgrid(*ends, indexing="ij")).reshape(3, -1)
+    corners = _corners(like)
     off = exact_step @ corners + exact_shift[:, None] - (step @ corners + shift[:, None])
     is_axis_swap = np.array_equal(np.abs(step).sum(axis=0), [1, 1, 1])
     if not is_axis_swap or np.abs(off).max() > _MAX_OFF_GRID:
         raise _other_grid_error(source, target, masks, like, path)
     return step, shift
+
+
+def _corners(stack: Stack) -> NDArray[np.int64]:
+    """(3, 8) voxel indices (x, y, frame) of the corners of a stack."""
+    ends = [(0, length - 1) for length in stack.shape_zyx[::-1]]
+    return np.array(np.meshgrid(*ends, indexing="ij")).reshape(3, -1)
 
 
 def _other_grid_error(
@@ -227,9 +292,15 @@ def _other_grid_error(
     path: Path,
 ) -> ReadError:
     return ReadError(
-        f"{path} lies on another grid: {_describe_grid(masks.shape_zyx, source)}; the stack "
-        f"has {_describe_grid(like.shape_zyx, target)}. Resample the masks onto the grid of "
-        "the stack first."
+        f"{path} lies on another grid: {_compare_grids(source, target, masks, like)}. Resample the "
+        "masks onto the grid of the stack first."
+    )
+
+
+def _compare_grids(source: Geometry, target: Geometry, masks: Masks, like: Stack) -> str:
+    return (
+        f"{_describe_grid(masks.shape_zyx, source)}; the stack has "
+        f"{_describe_grid(like.shape_zyx, target)}"
     )
 
 

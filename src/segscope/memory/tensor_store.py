@@ -64,8 +64,7 @@ class TensorStore:
             except OSError as error:
                 raise WriteError(
                     f"cannot write past frames to {tempfile.gettempdir()}: "
-                    f"{error.strerror or error}. "
-                    "Free some space there, or set TMPDIR to a folder on a larger disk."
+                    f"{error.strerror or error}. Free some space there."
                 ) from error
             self._end += flat.numel()
             self._add_to_cache(handle, tensor)

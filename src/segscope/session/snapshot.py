@@ -63,7 +63,10 @@ def save(path: Path, state: SessionState, commands: Sequence[SessionCommand], er
     runs = np.concatenate([np.zeros(0, np.uint32), *writer.runs]).view(np.int32)
     tensors = {**writer.tensors, "runs": torch.from_numpy(runs.copy())}
     with atomic(path) as part:
+        part.touch()
+        mode = part.stat().st_mode
         save_file(tensors, part, metadata={"state": json.dumps(document)})
+        part.chmod(mode)  # safetensors renames a file that only its owner may read
 
 
 def load(path: Path, state: SessionState, commands: Sequence[SessionCommand], era: int) -> int:

@@ -37,6 +37,14 @@ class TestImages:
         assert answer.status_code == 201
         assert answer.json()["image_id"] == image_id
         assert len(server.http.get("/v1/images").json()) == 1
+        (case,) = server.http.get("/v1/cases").json()
+        assert (case["image_id"], case["state"]) == (image_id, "todo")
+
+    def test_an_upload_becomes_a_case(self, server: Server, scans: Path) -> None:
+        data = (scans / "ct.nii.gz").read_bytes()
+        image = server.http.post("/v1/images", files={"file": ("ct.nii.gz", data)}).json()
+        (case,) = server.http.get("/v1/cases").json()
+        assert case["image_id"] == image["image_id"]
 
     def test_an_upload_of_more_than_a_thousand_files(self, server: Server) -> None:
         frame = io.BytesIO()

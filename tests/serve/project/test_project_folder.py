@@ -37,6 +37,25 @@ def test_a_project_of_a_group(tmp_path: Path) -> None:
     assert mode_of(tmp_path / "project") == 0o2770
 
 
+def test_the_contents_of_a_project_are_shared(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    session = project / "sessions" / "a"
+    session.mkdir(parents=True)
+    for path in (project / "project.sqlite", session / "log.jsonl", project / "page_token.json"):
+        path.touch(mode=0o600)
+    for folder in (project, project / "sessions", session):
+        folder.chmod(0o700)
+    outside = tmp_path / "scan.nii"
+    outside.touch(mode=0o600)
+    (session / "link").symlink_to(outside)
+    prepare_folder(project, group_access=True)
+    assert mode_of(session) == 0o2770
+    assert mode_of(session / "log.jsonl") == 0o660
+    assert mode_of(project / "project.sqlite") == 0o660
+    assert mode_of(project / "page_token.json") == 0o600
+    assert mode_of(outside) == 0o600
+
+
 def test_a_folder_with_other_files_keeps_its_mode(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

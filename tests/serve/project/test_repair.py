@@ -165,6 +165,25 @@ def test_a_lost_database_comes_back_from_its_copy(worked: tuple[Serve, Server, A
     assert (aside / "project.sqlite").read_bytes().startswith(b"no database")
 
 
+def test_a_deleted_session_stays_deleted(worked: tuple[Serve, Server, Any]) -> None:
+    serve, server, _ = worked
+    project = project_of(server)
+    assert DatabaseCopies(project).copy_if_due() is not None
+    (project / "trash").mkdir()
+    (project / "sessions" / server.session_id).rename(project / "trash" / server.session_id)
+    remove_database(project)
+    assert not check_project(project).is_sound
+    report = repair_project(project)
+    assert report.is_sound
+    assert "is in trash/" in report.findings[1].problem
+    assert report.findings[1].action == "it was marked as deleted"
+    assert check_project(project).findings == []
+    again = serve()
+    assert again.http.get("/v1/sessions").json() == []
+    again.open(annotator="anna")
+    assert again.session_id != server.session_id
+
+
 def test_an_image_that_is_gone_is_listed_as_the_log_names_it(
     worked: tuple[Serve, Server, Any], scans: Path, tmp_path: Path
 ) -> None:
@@ -229,6 +248,16 @@ def test_what_cannot_be_repaired_is_reported_and_left(worked: tuple[Serve, Serve
     log.unlink()
     report = repair_project(project_of(server))
     assert "has no log" in report.findings[0].problem
+
+
+def test_clients_get_a_missing_log_without_its_path(worked: tuple[Serve, Server, Any]) -> None:
+    serve, server, _ = worked
+    log_of(server).unlink()
+    again = serve()
+    body = {"image_id": server.image_id, "annotator": "anna", "take_over": True}
+    again.session_id = again.http.post("/v1/sessions", json=body).json()["session_id"]
+    problem = again.ask("GET", "/state", status=422)
+    assert "cannot read its log: No such file" in problem["detail"]
 
 
 def test_other_folders_are_refused(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_newcomer_gets_no_time_of_the_past() -> None:
 
 def test_clicks_are_refused_instead_of_a_long_wait() -> None:
     queue = DeviceQueue(longest_wait_s=0.5)
-    queue._click_s = 0.3
+    queue._click_s = 0.2
     crowd = Crowd(queue)
     with queue:
         crowd.join_queue("one", Urgency.CLICK, "anna")
@@ -143,6 +143,31 @@ def test_clicks_are_refused_instead_of_a_long_wait() -> None:
     assert crowd.wait() == ["one", "two", "track"]
 
 
+def test_the_first_clicks_tell_how_long_the_wait_is() -> None:
+    queue = DeviceQueue(longest_wait_s=0.15)
+    for seconds in (0.2, 0.0):
+        with queue.turn(Urgency.CLICK):
+            time.sleep(seconds)
+    assert queue._click_s == pytest.approx(0.1, abs=0.05)
+    served = Crowd(queue)
+    refused: list[ServerFull] = []
+
+    def click() -> None:
+        try:
+            with queue.turn(Urgency.CLICK):
+                raise AssertionError("it was not refused")
+        except ServerFull as error:
+            refused.append(error)
+
+    with queue:
+        served.join_queue("one", Urgency.CLICK)
+        thread = threading.Thread(target=click)
+        thread.start()
+        thread.join(10)
+    assert served.wait() == ["one"]
+    assert len(refused) == 1
+
+
 def test_without_a_limit_nobody_is_refused() -> None:
     queue = DeviceQueue()
     queue._click_s = 1e6
@@ -161,7 +186,7 @@ def test_a_free_queue_lets_everybody_in(urgency: Urgency) -> None:
 
 
 def test_a_refused_click_is_503_and_changes_nothing(serve: Callable[..., Server]) -> None:
-    server = serve(longest_wait_s=0.5)
+    server = serve(longest_wait_s=90)
     busy = server.open("cells.png", annotator="anna", new=True)
     busy_lease = dict(server.headers)
     session_id = server.open("cells.png", annotator="ben", new=True)
@@ -183,7 +208,7 @@ def test_a_refused_click_is_503_and_changes_nothing(serve: Callable[..., Server]
     thread.join(60)
     assert answers == [200]
     assert refused.status_code == 503
-    assert int(refused.headers["Retry-After"]) == 60
+    assert int(refused.headers["Retry-After"]) == 75
     assert "try again in a moment" in refused.json()["detail"]
     assert server.ask("GET", "/state")["can_undo"] == 0
     server.do("predict", **body)

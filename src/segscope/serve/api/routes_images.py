@@ -62,7 +62,7 @@ def images(workspace: ServedWorkspace) -> list[Image]:
 
 @router.post("/images", status_code=201, openapi_extra={"requestBody": _UPLOAD_BODY})
 async def upload(request: Request, workspace: ServedWorkspace) -> Image:
-    """Take an image; the same content gives the same `image_id`."""
+    """Take an image and make it a case; the same content gives the same `image_id` and case."""
     with workspace.images.uploads.scratch() as folder:
         form = await receive_form(request, folder, workspace.settings.limits)
         try:
@@ -70,13 +70,17 @@ async def upload(request: Request, workspace: ServedWorkspace) -> Image:
         except ValidationError as error:
             raise RequestValidationError(error.errors()) from error
         choice = ReadChoice(fields.series, fields.volume, fields.channel)
-        return await run_in_threadpool(workspace.images.upload, form.files, choice)
+        image = await run_in_threadpool(workspace.images.upload, form.files, choice)
+        await run_in_threadpool(workspace.cases.add, image.image_id)
+        return image
 
 
 @router.post("/images/reference", status_code=201)
 def refer(body: schemas.Reference, workspace: ServedWorkspace) -> Image:
-    """An image below a root, where it lies, or a copy of one in a DICOMweb archive."""
-    return resolve_reference(workspace, body)
+    """An image below a root, where it lies, or a copy of one in a DICOMweb archive, made a case."""
+    image = resolve_reference(workspace, body)
+    workspace.cases.add(image.image_id)
+    return image
 
 
 @router.get("/roots/{root}/files")

@@ -6,10 +6,22 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from segscope.errors import ReadError
+from segscope.errors import ReadError, UsageError
 from segscope.serve.project.database import Database
 
 log = logging.getLogger("segscope.serve")
+
+
+def check_is_project(folder: Path) -> None:
+    """Refuse a folder that is no project.
+
+    Raises:
+        UsageError: it has neither a database nor sessions.
+    """
+    if not (folder / "project.sqlite").exists() and not (folder / "sessions").is_dir():
+        raise UsageError(
+            f"{folder} is not the folder of a project: it has neither project.sqlite nor sessions/"
+        )
 
 
 def session_logs(project: Path) -> Iterator[tuple[str, Path]]:

@@ -85,7 +85,8 @@ class Database:
         faults = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if faults != "ok":
             reason = " ".join(faults.split())
-            raise ReadError(f"{self.path} is damaged: {reason}; {REPAIR_HINT}")
+            cause = sqlite3.DatabaseError(reason)
+            raise ReadError(f"{self.path} is damaged: {reason}; {REPAIR_HINT}") from cause
 
     def _create_tables(self) -> None:
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]

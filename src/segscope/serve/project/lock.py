@@ -9,8 +9,14 @@ from segscope.errors import WriteError
 from segscope.serve.errors import Busy
 
 
-def lock_project(project: Path) -> IO[str]:
+def lock_project(
+    project: Path, *, advice: str = "connect to it, stop it, or choose another --project"
+) -> IO[str]:
     """Lock a project folder until the returned file is closed.
+
+    Args:
+        project: the folder.
+        advice: what to do while a server runs on it.
 
     Raises:
         Busy: another server holds the lock.
@@ -31,8 +37,5 @@ def lock_project(project: Path) -> IO[str]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.close()
-        raise Busy(
-            f"another segscope server is already running on {project}; connect to it, stop it, or "
-            "choose another --project"
-        ) from error
+        raise Busy(f"another segscope server is already running on {project}; {advice}") from error
     return file

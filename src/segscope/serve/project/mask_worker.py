@@ -23,7 +23,9 @@ def main() -> None:
 
 
 def _read(path: Path, request: dict[str, Any]) -> Reply:
-    from segscope.io import read, read_masks  # after the limits apply: readers are loaded with it
+    # after the limits apply: readers are loaded with it
+    from segscope.io import read, read_masks
+    from segscope.io.label_frames import check_covers
 
     stack = read(request["image"], **request["options"])
     if path.suffix.lower() == ".xml":
@@ -31,7 +33,9 @@ def _read(path: Path, request: dict[str, Any]) -> Reply:
 
         return _describe(read_asap(path, stack.shape_zyx))
     if not path.name.lower().endswith(_CROPPED_FORMATS):
-        _check_shape(read_masks(path), stack, path)
+        masks = read_masks(path)
+        _check_shape(masks, stack, path)
+        check_covers(masks, stack, path)
     return _describe(read_masks(path, stack))
 
 

@@ -20,6 +20,7 @@ ANY_PORT = 0  # the operating system picks a free one
 SHORTEST = 32  # characters; a shorter token was not generated here
 _FILE = "page_token.json"
 _REDIRECT = "open_page.html"
+PRIVATE_FILES = (_FILE, _REDIRECT)  # of a project, for its owner only
 _REDIRECT_HTML = """<!doctype html><html lang="en"><meta charset="utf-8"><title>segscope</title>
 <meta name="referrer" content="no-referrer"><meta http-equiv="refresh" content="0; url={page}">
 <p><a href="{page}">Open the annotation page</a></p></html>

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from pathlib import Path
 
 from segscope.errors import WriteError
+from segscope.serve.project.page_token import PRIVATE_FILES
 from segscope.serve.project.safe_paths import discard
 
 log = logging.getLogger("segscope.serve")
@@ -20,7 +22,8 @@ _TEMPORARY = "tmp"
 def prepare_folder(project: Path, *, group_access: bool) -> None:
     """Create the folder of a project, readable by its owner only or also by its group.
 
-    A folder that holds other things keeps its mode, with a warning.
+    With `group_access` all that the project holds is shared, except for the token of the page. A
+    folder that holds other things keeps its mode, with a warning.
 
     Raises:
         WriteError: it cannot be created.
@@ -33,19 +36,63 @@ def prepare_folder(project: Path, *, group_access: bool) -> None:
         raise WriteError(
             f"cannot create the project folder {project}: {error.strerror or error}"
         ) from error
-    if os.name != "posix" or project.stat().st_mode & 0o7777 == mode:
+    if os.name != "posix":
         return
-    if not is_ours:
+    if is_ours:
+        _set_mode(project, mode)
+        if group_access:
+            _share_contents(project)
+    elif stat.S_IMODE(project.stat().st_mode) != mode:
         log.warning(
             "%s holds other files too and keeps its access rights; other users of this machine "
             "may be able to list it",
             project,
         )
+
+
+def _set_mode(project: Path, mode: int) -> None:
+    if stat.S_IMODE(project.stat().st_mode) == mode:
         return
     try:
         project.chmod(mode)
     except PermissionError:  # of another member of the group
         log.warning("the access rights of %s can be changed by its owner only", project)
+
+
+def _share_contents(project: Path) -> None:
+    """Give the group of a project the access that the owner of each file and folder has."""
+    group = project.stat().st_gid
+    refused = 0
+    for folder, folders, files in os.walk(project):
+        for name in (*folders, *files):
+            path = Path(folder) / name
+            if path.is_symlink() or path.name in PRIVATE_FILES:
+                continue
+            try:
+                _share(path, group)
+            except FileNotFoundError:  # a temporary file of a server that runs
+                continue
+            except PermissionError:
+                refused += 1
+    if refused:
+        log.warning(
+            "%d files and folders in %s belong to other users and are not shared with the group; "
+            "their owners share them by starting the server with --group",
+            refused,
+            project,
+        )
+
+
+def _share(path: Path, group: int) -> None:
+    status = path.stat()
+    owner_rights = status.st_mode & stat.S_IRWXU
+    mode = stat.S_IMODE(status.st_mode) | owner_rights >> 3
+    if path.is_dir():
+        mode |= stat.S_ISGID
+    if status.st_gid != group:
+        os.chown(path, -1, group)
+    if mode != stat.S_IMODE(status.st_mode):
+        path.chmod(mode)
 
 
 def empty_temporary_folder(project: Path) -> Path:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from segscope.errors import ReadError, UsageError
+from segscope.errors import ReadError
 from segscope.files import atomic, sync
-from segscope.serve.project.consistency import has_commands, session_logs
+from segscope.serve.project.consistency import check_is_project, has_commands, session_logs
 from segscope.serve.project.database import Database, OtherProjectVersion, Row, now
 from segscope.serve.project.database_copies import DatabaseCopies
 from segscope.serve.project.database_errors import is_passing
@@ -81,11 +81,8 @@ def repair_project(project: Path) -> RepairReport:
 
 
 def _run(project: Path, *, write: bool) -> RepairReport:
-    if not (project / "project.sqlite").exists() and not (project / "sessions").is_dir():
-        raise UsageError(
-            f"{project} is not the folder of a project: it has neither project.sqlite nor sessions/"
-        )
-    with lock_project(project):
+    check_is_project(project)
+    with lock_project(project, advice="stop it, then check or repair the project"):
         repair = _Repair(project, write=write)
         repair.run()
         return repair.report
@@ -113,7 +110,10 @@ class _Repair:
             for session_id, content in sorted(self._unlisted, key=_last_time):
                 self._list_session(session_id, content)
             for row in listed.values():
-                self._report_missing_log(row)
+                if (self._project / "trash" / row["id"]).is_dir():
+                    self._mark_erased(row)
+                else:
+                    self._report_missing_log(row)
         finally:
             if self._database is not None:
                 self._database.close()
@@ -265,6 +265,16 @@ class _Repair:
             database.insert("cases", case, otherwise="OR IGNORE")
         database.insert("sessions", session_row(session_id, content, entry))
         database.count_use(session_id, {})
+
+    def _mark_erased(self, row: Row) -> None:
+        self._add(
+            f"session {row['id']} of {row['annotator'] or 'nobody'} is in trash/, but the database "
+            "lists it",
+            "it was marked as deleted",
+            "it can be marked as deleted",
+        )
+        if self._write and self._database is not None:
+            self._database.update("sessions", row["id"], {"erased": 1})
 
     def _report_missing_log(self, row: Row) -> None:
         self._add_unrepaired(

@@ -83,9 +83,12 @@ class Worklist:
     def add(self, image_id: str) -> WorklistCase:
         """Append an image to the list; an image that is already a case is returned as it is."""
         self._images.get(image_id)
-        values = {"image_id": image_id, "updated": now()}
-        self._database.insert("cases", values, otherwise="OR IGNORE")
-        row = self._database.row("SELECT id FROM cases WHERE image_id = ?", image_id)
+        query = "SELECT id FROM cases WHERE image_id = ?"
+        row = self._database.row(query, image_id)
+        if row is None:  # a known case is returned on a full disk too
+            values = {"image_id": image_id, "updated": now()}
+            self._database.insert("cases", values, otherwise="OR IGNORE")
+            row = self._database.row(query, image_id)
         assert row is not None
         return self.get(row["id"])
 

@@ -13,7 +13,7 @@ from enum import IntEnum
 
 from segscope.serve.errors import ServerFull
 
-SMOOTHING = 0.1  # weight of the latest click in the mean duration of clicks
+SMOOTHING = 0.1  # least weight of the latest click in the mean duration of clicks
 REFUSED = 1  # urgencies up to this one are refused where the wait would be too long
 
 
@@ -47,6 +47,7 @@ class DeviceQueue:
         self._numbers = itertools.count()
         self._used_s: dict[str, float] = {}  # of those who were served since the queue was empty
         self._level_s = 0.0  # what whoever was served last had used before
+        self._clicks = 0
         self._click_s = 0.0  # mean duration of clicks
 
     def __enter__(self) -> None:
@@ -104,7 +105,9 @@ class DeviceQueue:
             used = self._used_s.get(self._annotator, self._level_s)
             self._used_s[self._annotator] = used + duration
             if urgency is Urgency.CLICK:
-                self._click_s += SMOOTHING * (duration - self._click_s)
+                self._clicks += 1
+                weight = max(SMOOTHING, 1 / self._clicks)
+                self._click_s += weight * (duration - self._click_s)
             if not self._waiting:
                 self._used_s.clear()
                 self._level_s = 0.0
@@ -130,6 +133,7 @@ class DeviceQueue:
             return
         with self._gate:
             ahead = sum(place[0] <= urgency for place in self._waiting)
+            ahead += self._thread is not None
             expected_s = ahead * self._click_s
         if expected_s > self._longest_wait_s:
             error = ServerFull(

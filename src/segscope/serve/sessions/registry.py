@@ -394,4 +394,5 @@ def _worth_saving(session: OpenSession) -> bool:
 
 
 def _without_path(text: str, folder: Path) -> str:
-    return text.replace(str(folder / "log.jsonl"), "its log")
+    path = folder / "log.jsonl"
+    return text.replace(f"the log {path}", "its log").replace(str(path), "its log")

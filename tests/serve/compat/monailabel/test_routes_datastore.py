@@ -31,9 +31,12 @@ def block() -> np.ndarray:
     return found
 
 
-def nifti_label(labels: np.ndarray, spacing: float = 0.7) -> bytes:
-    """A label (z, y, x) as a NIfTI file on the grid of ct.nii.gz, or of another spacing."""
+def nifti_label(labels: np.ndarray, spacing: float = 0.7, columns: int = 0) -> bytes:
+    """A label (z, y, x) as a NIfTI file on the grid of ct.nii.gz, on one of another spacing, or on
+    one that is some columns away.
+    """
     affine = np.diag([spacing, 0.8, 2.5, 1.0])
+    affine[0, 3] = columns * spacing
     return gzip.compress(nibabel.Nifti1Image(labels.astype(np.uint8).T, affine).to_bytes())
 
 
@@ -136,8 +139,10 @@ class TestLabelIntake:
             ("label.exe", b"1", "not in a format that holds masks"),
             ("label.nii.gz", nifti_label(np.ones((3, 3, 3))), "3 x 3 x 3 voxels"),
             ("label.nii.gz", nifti_label(block(), spacing=1.4), "grid"),
+            ("label.nii.gz", nifti_label(block(), columns=1000), "covers the grid"),
+            ("label.nii.gz", nifti_label(block(), columns=5), "covers the grid"),
         ],
-        ids=["empty", "junk", "damaged", "no format", "another size", "another grid"],
+        ids=["empty", "junk", "damaged", "no format", "size", "spacing", "far off", "shifted"],
     )
     def test_a_label_that_does_not_fit_leaves_everything_as_it_was(
         self, monai: MonaiClient, name: str, data: bytes, words: str
@@ -155,7 +160,7 @@ class TestLabelIntake:
     def test_a_refused_label_finishes_no_case(self, monai: MonaiClient) -> None:
         image = monai.server.image()
         put(monai, image, "label.nii.gz", b"junk", 422)
-        assert monai.server.http.get("/v1/cases").json() == []
+        assert case_state(monai) == "todo"
         monai.ask("GET", f"/datastore/label?label={image}", 404)
 
     def test_the_label_before_is_kept_in_the_trash(self, monai: MonaiClient) -> None:
@@ -243,6 +248,17 @@ class TestLabelSessions:
             masks = opened.masks()
         assert dict(masks.names) == {1: "spleen"}
         assert np.array_equal(masks.labels > 0, later)
+
+    def test_a_label_that_is_open_in_a_window_is_not_replaced(self, monai: MonaiClient) -> None:
+        image = monai.server.image()
+        first = nifti_label(block())
+        put(monai, image, "label.nii.gz", first)
+        session_id = monai.server.open(annotator="monailabel")
+        answer = put(monai, image, "label.nii.gz", nifti_label(block() * 2), 409)
+        assert "open in a window" in answer.text
+        assert monai.ask("GET", f"/datastore/label?label={image}").content == first
+        (session,) = monai.server.http.get("/v1/sessions").json()
+        assert session["session_id"] == session_id
 
     def test_a_label_that_is_open_in_a_window_is_not_deleted(self, monai: MonaiClient) -> None:
         image = monai.server.image()

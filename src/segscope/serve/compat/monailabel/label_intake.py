@@ -34,6 +34,7 @@ def store_label(
 
     Raises:
         ReadError, UsageError: not a label file, or one on another grid; nothing is changed.
+        Busy: the masks of the earlier label are open in a window; nothing is changed.
         WriteError: the disk refuses.
     """
     workspace = service.workspace

@@ -9,6 +9,7 @@ from dataclasses import replace
 from segscope.errors import SegscopeError
 from segscope.masks import Masks
 from segscope.prompts import MaskPrompt
+from segscope.serve.answers import SessionInfo
 from segscope.serve.errors import Busy
 from segscope.serve.json_object import JsonObject
 from segscope.serve.project.project_info import ProjectLabel
@@ -54,13 +55,14 @@ def _label_names(notes: JsonObject) -> dict[int, str]:
 def label_session(workspace: Workspace, image_id: str, masks: Masks) -> Iterator[None]:
     """Make a session of the masks of a label, which remains if the block succeeds.
 
-    The session of an earlier label moves to the trash then, unless it is open in a window.
+    The session of an earlier label moves to the trash then.
 
     Raises:
+        Busy: the session of an earlier label is open in a window.
         WriteError: the disk refuses.
     """
     sessions = workspace.sessions
-    earlier = sessions.list_sessions(image_id, ANNOTATOR)
+    earlier = _list_closed(workspace, image_id)
     request = SessionRequest(
         image_id=image_id, annotator=ANNOTATOR, model=MODEL, overlap="keep", new=True
     )
@@ -76,8 +78,7 @@ def label_session(workspace: Workspace, image_id: str, masks: Masks) -> Iterator
             sessions.erase(session_id)
         raise
     for info in earlier:
-        if not sessions.leases.is_leased(info.session_id):
-            sessions.erase(info.session_id)
+        sessions.erase(info.session_id)
 
 
 def _add_masks(session: OpenSession, masks: Masks) -> None:
@@ -97,12 +98,21 @@ def remove_label_masks(workspace: Workspace, image_id: str) -> None:
     Raises:
         Busy: somebody works on the session.
     """
+    for info in _list_closed(workspace, image_id):
+        workspace.sessions.erase(info.session_id)
+
+
+def _list_closed(workspace: Workspace, image_id: str) -> list[SessionInfo]:
+    """The sessions for labels of an image.
+
+    Raises:
+        Busy: one of them is open in a window.
+    """
     sessions = workspace.sessions
     labels = sessions.list_sessions(image_id, ANNOTATOR)
     if any(sessions.leases.is_leased(info.session_id) for info in labels):
         raise Busy(
-            "the masks of this label are open in a window; close their session there, then delete "
-            "the label"
+            "the masks of this label are open in a window; close their session there, then try "
+            "again"
         )
-    for info in labels:
-        sessions.erase(info.session_id)
+    return labels
