@@ -15,6 +15,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from segscope.io.nifti_header import Header, open_inflated
+from segscope.io.xml_text import declares_entities
 
 log = logging.getLogger("segscope.io")
 
@@ -22,7 +23,6 @@ _MAX_BYTES = 2**20
 _FLAG_BYTES = 4
 _PREFIX_BYTES = 8
 _TABLE_MARK = b"<LabelTable"
-_DECLARATIONS = (b"<!DOCTYPE", b"<!ENTITY")  # entities can expand without bound
 
 
 def read_label_names(path: Path, header: Header) -> dict[int, str]:
@@ -68,7 +68,7 @@ def _iter_extensions(raw: bytes, byte_order: str) -> Iterator[bytes]:
 def _parse_table(content: bytes) -> dict[int, str]:
     if _TABLE_MARK not in content:
         return {}
-    if any(mark in content for mark in _DECLARATIONS):
+    if declares_entities(content):
         raise ValueError("it declares entities")
     root = ElementTree.fromstring(content.rstrip(b"\0 \n"))
     names = {}

@@ -19,6 +19,7 @@ from segscope.io.base import check_file
 from segscope.io.tiff.frames import OpenTiff
 from segscope.io.tiff.listed_pages import ListedPages, PagePlace
 from segscope.io.tiff.scale import iter_ome_images, ome_children
+from segscope.io.xml_text import declares_entities
 
 COMPANION_SUFFIX = ".companion.ome"
 _MOST_DESCRIPTION_BYTES = 2**28
@@ -132,8 +133,8 @@ def _parse(path: Path, description: str) -> ElementTree.Element:
 
 
 def refuse_entities(path: Path, description: str) -> None:
-    """Refuse XML entities, which can expand without bound."""
-    if "<!DOCTYPE" in description or "<!ENTITY" in description:
+    """Refuse an OME description that declares entities."""
+    if declares_entities(description):
         raise ReadError(
             f"{path} defines XML entities in its OME description, which no microscope does"
         )
