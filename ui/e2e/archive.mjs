@@ -16,27 +16,10 @@ import path from 'node:path'
 import { chromium } from 'playwright-core'
 import { writeDocsImages } from './docs.mjs'
 import { checkWithOhif } from './ohif.mjs'
+import { check, executablePath, failures, here, options, out, python } from './script.mjs'
 
-const options = Object.fromEntries(
-  process.argv
-    .slice(2)
-    .join(' ')
-    .split('--')
-    .filter(Boolean)
-    .map((part) => part.trim().split(/\s+/, 2)),
-)
-const here = new URL('.', import.meta.url).pathname
-const python = path.resolve(options.python ?? path.join(here, '../../.venv/bin/python'))
-const out = path.resolve(options.out ?? 'e2e/out')
 const temporary = fs.mkdtempSync(path.join(os.tmpdir(), 'segscope-archive-'))
 const children = []
-const failures = []
-fs.mkdirSync(out, { recursive: true })
-
-function check(what, good, more = '') {
-  console.log(`${good ? 'ok  ' : 'FAIL'} ${what} ${more}`)
-  if (!good) failures.push(what)
-}
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 
@@ -144,7 +127,7 @@ const stored = async (modality) =>
 
 const address = await startSegscope(`${orthanc}/dicom-web`)
 const browser = await chromium.launch({
-  executablePath: options.chromium ?? '/usr/bin/chromium',
+  executablePath,
   args: ['--no-sandbox'],
 })
 const page = await browser.newPage({ viewport: { width: 1440, height: 900 } })

@@ -14,30 +14,13 @@ import path from 'node:path'
 import zlib from 'node:zlib'
 import { chromium } from 'playwright-core'
 import { writeDocsImages } from './docs.mjs'
+import { check, executablePath, failures, here, options, out, python } from './script.mjs'
 
-const options = Object.fromEntries(
-  process.argv
-    .slice(2)
-    .join(' ')
-    .split('--')
-    .filter(Boolean)
-    .map((part) => part.trim().split(/\s+/, 2)),
-)
 const data = path.resolve(options.data)
-const out = path.resolve(options.out ?? 'e2e/out')
-const here = new URL('.', import.meta.url).pathname
-const python = path.resolve(options.python ?? path.join(here, '../../.venv/bin/python'))
 const cases = JSON.parse(fs.readFileSync(new URL('cases.json', import.meta.url), 'utf8'))
 const project = fs.mkdtempSync(path.join(os.tmpdir(), 'segscope-e2e-'))
 const generated = fs.mkdtempSync(path.join(os.tmpdir(), 'segscope-e2e-data-'))
 const figures = {}
-const failures = []
-fs.mkdirSync(out, { recursive: true })
-
-function check(what, good, more = '') {
-  console.log(`${good ? 'ok  ' : 'FAIL'} ${what} ${more}`)
-  if (!good) failures.push(what)
-}
 
 /** Write a volume of 512 x 512 x 300 voxels; its blocks make it quick to generate. */
 function large() {
@@ -118,7 +101,7 @@ process.on('uncaughtException', (error) => {
 })
 const address = await start()
 const browser = await chromium.launch({
-  executablePath: options.chromium ?? '/usr/bin/chromium',
+  executablePath,
   args: ['--no-sandbox'],
 })
 const context = await browser.newContext({ viewport: { width: 1440, height: 900 } })

@@ -10,30 +10,13 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { chromium } from 'playwright-core'
+import { check, executablePath, failures, out, python } from './script.mjs'
 
-const options = Object.fromEntries(
-  process.argv
-    .slice(2)
-    .join(' ')
-    .split('--')
-    .filter(Boolean)
-    .map((part) => part.trim().split(/\s+/, 2)),
-)
-const here = new URL('.', import.meta.url).pathname
-const python = path.resolve(options.python ?? path.join(here, '../../.venv/bin/python'))
-const out = path.resolve(options.out ?? 'e2e/out')
 const project = fs.mkdtempSync(path.join(os.tmpdir(), 'segscope-notes-'))
 const images = fs.mkdtempSync(path.join(os.tmpdir(), 'segscope-notes-data-'))
 const token = 'a-token-for-this-test'
 const headers = { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' }
-const failures = []
 let server = null
-fs.mkdirSync(out, { recursive: true })
-
-function check(what, good, more = '') {
-  console.log(`${good ? 'ok  ' : 'FAIL'} ${what} ${more}`)
-  if (!good) failures.push(what)
-}
 
 /** A grey image of 96 x 96 pixels with a bright square. */
 function writeImage() {
@@ -71,7 +54,6 @@ process.on('exit', () => {
   for (const folder of [project, images]) fs.rmSync(folder, { recursive: true, force: true })
 })
 
-const executablePath = options.chromium ?? '/usr/bin/chromium'
 const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] })
 
 /** A new window, in which the page opens the only case; the last window may still hold its lease. */
