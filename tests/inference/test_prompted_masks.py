@@ -5,12 +5,11 @@ import pytest
 import torch
 from support.engines import make_engine
 
+from segscope.inference.answers import MaskCandidate, PromptedFrame
 from segscope.inference.constants import CLICKS_PER_SCRIBBLE, GIVEN
 from segscope.inference.crop import Crop
 from segscope.inference.prompted_masks import (
     GATE_NOTE,
-    MaskCandidate,
-    PromptedFrame,
     combine_prompts,
     decode_prompts,
     decoder_prompt,

@@ -9,9 +9,8 @@ are compared by the overlap that can be expected.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,9 +18,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segscope.inference.answers import MaskCandidate, PromptedFrame, PromptedMasks
 from segscope.inference.constants import CLAMP, CLICKS_PER_SCRIBBLE, GIVEN
 from segscope.inference.crop import Crop, Xyxy, union
-from segscope.models.engine import Decoded, DecoderPrompt, Engine, Features, WindowRule
+from segscope.inference.learning.box_answer import learn_box
+from segscope.models.engine import Decoded, DecoderPrompt, WindowRule
 from segscope.prompts import Box, MaskPrompt, Point, Prompt, Scribble
 
 COMPARED = (
@@ -108,63 +109,11 @@ def mask_logits(mask: NDArray[np.bool_]) -> Tensor:
     return torch.from_numpy(np.where(mask, np.float32(GIVEN), np.float32(-GIVEN)))
 
 
-class MaskCandidate(NamedTuple):
-    """One mask for prompts.
-
-    Attributes:
-        logits: (row, column) of the crop, at the decoder's resolution.
-        crop: what they cover.
-        score: predicted IoU.
-        presence: logit of "the object is here", or None.
-    """
-
-    logits: Tensor
-    crop: Crop
-    score: float
-    presence: float | None
-
-
-@dataclass(frozen=True, eq=False)
-class PromptedMasks:
-    """Answer to prompts.
-
-    Attributes:
-        candidates: best first.
-        decoded: the best one as the decoder gave it (M = 1), for memory; None from windows, where
-            memory is made later in the window of tracking.
-        note: why the answer is not the network's own, or "".
-    """
-
-    candidates: Sequence[MaskCandidate]
-    decoded: Decoded | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class PromptedFrame:
-    """A frame on which prompts are answered.
-
-    Attributes:
-        engine: answers.
-        size_hw: of the frame.
-        features: gives the features of a crop of it.
-        remembers: whether the answer becomes a memory of a sequence; an absent object is then
-            empty.
-        conditioned: (1, channel, row, column) last map after memory attention, where tracking has
-            passed the frame; None for a frame seen by itself.
-    """
-
-    engine: Engine
-    size_hw: tuple[int, int]
-    features: Callable[[Crop], Features]
-    remembers: bool = False
-    conditioned: Tensor | None = None
-
-
 def decode_prompts(
     frame: PromptedFrame, prompt: DecoderPrompt, previous: Tensor | None
 ) -> PromptedMasks:
-    """Masks for the prompts of one object.
+    """Masks for the prompts of one object: the learned answer first, where the frame has a session
+    head that promises a better one, then the network's own.
 
     Args:
         frame: where they were made.
@@ -172,6 +121,16 @@ def decode_prompts(
         previous: (row, column) logits to start from, or None: of the frame's size for engines with
             a window rule, else of any size that covers the frame.
     """
+    plain = _decode_plain(frame, prompt, previous)
+    if frame.head is None or prompt.box is None or len(prompt.points) or previous is not None:
+        return plain
+    return learn_box(frame, frame.head, plain, prompt.box)
+
+
+def _decode_plain(
+    frame: PromptedFrame, prompt: DecoderPrompt, previous: Tensor | None
+) -> PromptedMasks:
+    """The network's own masks."""
     rule = frame.engine.window_rule
     if rule is None:
         return _decode_whole(frame, prompt, previous)

@@ -33,15 +33,18 @@ class Features:
             memory conditions.
         size_hw: rows and columns of the image that was encoded.
         position: positional encoding of the last map (1, channel, row, column), or None.
+        deep: maps (1, channel, row, column) that say more of a pixel than those for the decoder,
+            where the family has such maps; learning from examples reads them.
     """
 
     maps: tuple[Tensor, ...]
     size_hw: tuple[int, int]
     position: Tensor | None = None
+    deep: tuple[Tensor, ...] = ()
 
     @property
     def bytes(self) -> int:
-        return sum(item.numel() * item.element_size() for item in self.maps)
+        return sum(item.numel() * item.element_size() for item in (*self.maps, *self.deep))
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,6 +294,11 @@ class Engine(Protocol):
     def encode_together(self, images: Sequence[NDArray[np.uint8]]) -> list[Features]:
         """Features of images (row, column, 3) that pass the encoder as one batch, so that its
         blocks see all of them.
+        """
+
+    def pixel_maps(self, features: Features) -> tuple[Tensor, ...]:
+        """Maps (1, channel, row, column) that each cover exactly the encoded image, from which a
+        session head learns.
         """
 
     def unconditioned(self, features: Features) -> Tensor:

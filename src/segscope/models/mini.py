@@ -37,7 +37,14 @@ from segscope.models.mini_layers import (
     MiniEncoder,
     MiniPrompts,
 )
-from segscope.models.sam2 import MASK_BIAS, MASK_SCALE, Sam2Engine, resize, stack_resized
+from segscope.models.sam2 import (
+    MASK_BIAS,
+    MASK_SCALE,
+    EncodedPixels,
+    Sam2Engine,
+    resize,
+    stack_resized,
+)
 
 #: memory frames (prompted ones and the last three) and object pointers; SAM 2 has 7 and 16, these
 #: keep objects cheap
@@ -308,8 +315,11 @@ class MiniEngine(Sam2Engine):
         pixels = resize(pixels, (self.input_size, self.input_size))
         return normalise(pixels.permute(0, 2, 3, 1)).to(self.dtype)
 
-    def _encode_pixels(self, pixels: Tensor) -> tuple[list[Tensor], Tensor]:
-        return self.model.encode(pixels), self.model.position().to(self.dtype)
+    def _encode_pixels(self, pixels: Tensor) -> EncodedPixels:
+        encoder = self.model.vision_encoder
+        deep = encoder.encode_deep(pixels)
+        half = [each.half() for each in deep]  # learning from examples needs no more digits
+        return EncodedPixels(encoder.project(deep), self.model.position().to(self.dtype), half)
 
     def unconditioned(self, features: Features) -> Tensor:
         return features.maps[-1]

@@ -108,11 +108,20 @@ class MiniEncoder(nn.Module):
         return self.stem
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
+        return self.project(self.encode_deep(pixels))
+
+    def encode_deep(self, pixels: Tensor) -> list[Tensor]:
+        """Maps of the encoder's own widths, before they are reduced to those of the decoder."""
         x4 = self.stem(pixels)
         x8 = self.stage8(x4)
         x16 = self.norm(self.stage16(x8))
         x8 = F.relu(x8 + F.interpolate(self.down8(x16), scale_factor=2.0, mode="nearest"))
         x4 = F.relu(x4 + F.interpolate(self.down4(x8), scale_factor=2.0, mode="nearest"))
+        return [x4, x8, x16]
+
+    def project(self, deep: list[Tensor]) -> list[Tensor]:
+        """Maps of `encode_deep` as the decoder takes them."""
+        x4, x8, x16 = deep
         return [self.fine(x4), self.middle(x8), self.coarse(x16)]
 
 

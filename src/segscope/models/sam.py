@@ -149,6 +149,15 @@ class SamEngine:
             for k, rgb in enumerate(images)
         ]
 
+    def pixel_maps(self, features: Features) -> tuple[Tensor, ...]:
+        """The part of the map that the image covers; the rest shows padding."""
+        (whole,) = features.maps
+        place = self.input_rule.place(features.size_hw, self.input_size)
+        cells = whole.shape[-1] / self.input_size
+        top, bottom = _cells(place.top * cells, place.rows * cells)
+        left, right = _cells(place.left * cells, place.columns * cells)
+        return (whole[..., top:bottom, left:right],)
+
     def unconditioned(self, features: Features) -> Tensor:
         """The last map; SAM remembers nothing."""
         return features.maps[-1]
@@ -347,3 +356,9 @@ def _bilinear(maps: Tensor, size_hw: Sequence[int]) -> Tensor:
     return F.interpolate(
         maps, (int(size_hw[0]), int(size_hw[1])), mode="bilinear", align_corners=False
     )
+
+
+def _cells(start: float, length: float) -> tuple[int, int]:
+    """Whole cells of a map that a length covers, at least one."""
+    first = round(start)
+    return first, max(round(start + length), first + 1)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -51,6 +52,21 @@ class PromptTokens(NamedTuple):
     points: Tensor | None
     labels: Tensor | None
     previous: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedPixels:
+    """What the encoder gives for a batch of inputs.
+
+    Attributes:
+        maps: (B, channel, row, column), for the decoder.
+        position: positional encoding (1, channel, row, column) of the last map.
+        deep: (B, channel, row, column), see `Features.deep`.
+    """
+
+    maps: Sequence[Tensor]
+    position: Tensor
+    deep: Sequence[Tensor] = ()
 
 
 class Sam2Engine:
@@ -123,22 +139,26 @@ class Sam2Engine:
         return self._encode_batch(images, torch.cat(list(map(self.pixels, images))))
 
     def _encode_batch(self, images: Sequence[NDArray[np.uint8]], pixels: Tensor) -> list[Features]:
-        maps, position = self._encode_pixels(pixels)
+        encoded = self._encode_pixels(pixels)
         return [
             Features(
-                tuple(each[k : k + 1] for each in maps), (rgb.shape[0], rgb.shape[1]), position
+                _row(encoded.maps, k),
+                (rgb.shape[0], rgb.shape[1]),
+                encoded.position,
+                _row(encoded.deep, k),
             )
             for k, rgb in enumerate(images)
         ]
 
-    def _encode_pixels(self, pixels: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Maps (B, channel, row, column), and the positional encoding (1, channel, row, column) of
-        the last one.
-        """
+    def _encode_pixels(self, pixels: Tensor) -> EncodedPixels:
         output = self.model.get_image_features(pixels, return_dict=True)
         maps = list(map(_unflatten, output.fpn_hidden_states))
         position = _unflatten(output.fpn_position_encoding[-1])[:1]
-        return maps, position.to(self.dtype)
+        return EncodedPixels(maps, position.to(self.dtype))
+
+    def pixel_maps(self, features: Features) -> tuple[Tensor, ...]:
+        """Maps that cover the image: of all strides, since images are squashed to the input."""
+        return features.deep or features.maps
 
     def to_frame(self, logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
         """(..., row, column) logits of the decoder at the size of the image that was encoded."""
@@ -443,6 +463,11 @@ class Sam2Engine:
             "torch": torch.__version__,
             "transformers": transformers.__version__,
         }
+
+
+def _row(maps: Sequence[Tensor], k: int) -> tuple[Tensor, ...]:
+    """Maps of one image of a batch."""
+    return tuple(each[k : k + 1] for each in maps)
 
 
 def resize(maps: Tensor, size_hw: tuple[int, int] | Sequence[int]) -> Tensor:

@@ -11,16 +11,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segscope.inference.answers import MaskCandidate, PromptedFrame, PromptedMasks
 from segscope.inference.constants import GIVEN
 from segscope.inference.crop import Crop
-from segscope.inference.prompted_masks import (
-    MaskCandidate,
-    PromptedFrame,
-    PromptedMasks,
-    combine_prompts,
-    decode_prompts,
-    mask_logits,
-)
+from segscope.inference.learning.head import SessionHead
+from segscope.inference.prompted_masks import combine_prompts, decode_prompts, mask_logits
 from segscope.masks import FrameMask
 from segscope.predict.state import Candidate, FrameResult, InferenceState, ObjectState
 from segscope.prompts import MaskPrompt, Prompt
@@ -36,6 +31,7 @@ def answer_prompts(
     object_id: int,
     frame: int,
     new: Sequence[Prompt],
+    head: SessionHead | None = None,
 ) -> FrameMask:
     """Answer new prompts of one object on one frame, and make the frame an anchor of its track.
 
@@ -43,6 +39,7 @@ def answer_prompts(
         new: prompts just made; those made before on this frame still count, and so does the answer
             so far. A frame that tracking has passed is decoded from what memory makes of it, a
             fresh one from the image alone.
+        head: what was learned from examples of the object's label.
     """
     before = track.answers.get(frame)
     prompts = (*track.prompts.get(frame, ()), *new)
@@ -61,7 +58,7 @@ def answer_prompts(
             start = None
         if start is None and before is not None and before.note != NEGATIVE_NOTE:
             start = _previous_logits(state, before)
-        masks = decode_prompts(_frame(state, track, frame), combined.decoder_prompt, start)
+        masks = decode_prompts(_frame(state, track, frame, head), combined.decoder_prompt, start)
         answer, frame_mask = _store(state, frame, object_id, masks)
     track.prompts[frame] = prompts
     if before is not None:
@@ -109,7 +106,9 @@ def _previous_logits(state: InferenceState, answer: FrameResult) -> Tensor:
     return state.stored_logits(answer)
 
 
-def _frame(state: InferenceState, track: ObjectState, frame: int) -> PromptedFrame:
+def _frame(
+    state: InferenceState, track: ObjectState, frame: int, head: SessionHead | None
+) -> PromptedFrame:
     """The frame as the engine is shown it; conditioned by memory where tracking has passed it and
     the engine corrects on whole frames.
     """
@@ -125,6 +124,7 @@ def _frame(state: InferenceState, track: ObjectState, frame: int) -> PromptedFra
         lambda crop: state.features.get(frame, crop),
         state.remembers,
         conditioned,
+        head,
     )
 
 
@@ -136,6 +136,9 @@ def _store(
     memory = None
     if masks.decoded is not None and state.remembers:
         (memory,) = state.engine.remember(state.encode(frame), masks.decoded, prompted=[True])
+    elif masks.learned and state.remembers and state.engine.window_rule is None:
+        mask = state.on_frame(best.logits, best.crop) > 0
+        _, (memory,) = state.remember_masks(frame, [mask])
     answer, full = state.answer(
         best.logits,
         best.crop,

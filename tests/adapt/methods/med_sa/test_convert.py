@@ -19,7 +19,8 @@ from segscope.adapt.convert import convert
 from segscope.adapt.methods.med_sa import convert as med_sa_convert
 from segscope.adapt.saved import AdaptationRecord, base_of, load_tensors
 from segscope.errors import CheckpointError
-from segscope.inference.prompted_masks import PromptedFrame, decode_prompts
+from segscope.inference.answers import PromptedFrame
+from segscope.inference.prompted_masks import decode_prompts
 from segscope.models.engine import DecoderPrompt
 
 

@@ -33,7 +33,8 @@ from segscope.adapt.methods.med_sa.layers import (
 from segscope.adapt.methods.med_sa.method import MedSa
 from segscope.adapt.saved import AdaptationRecord, attach, base_of, load_adaptation, write
 from segscope.errors import UnknownName, UsageError
-from segscope.inference.prompted_masks import PromptedFrame, decode_prompts
+from segscope.inference.answers import PromptedFrame
+from segscope.inference.prompted_masks import decode_prompts
 from segscope.models.build import build
 from segscope.models.engine import DecoderPrompt
 

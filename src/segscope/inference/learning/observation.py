@@ -1,0 +1,75 @@
+"""Making examples of masks that a person accepted or rejected."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segscope.inference.answers import PromptedFrame
+from segscope.inference.learning.example import Example, Source
+from segscope.inference.learning.window import CELLS, HeadWindow, describe_cells
+from segscope.inference.prompted_masks import decode_prompts
+from segscope.models.engine import NO_PROMPT
+from segscope.prompts import Box
+
+#: cells that are sampled: inside the object, background in its box, outside the box
+SAMPLED = (250, 170, 80)
+
+
+@torch.inference_mode()
+def make_example(
+    frame: PromptedFrame, mask: NDArray[np.bool_], source: Source, *, rejected: bool = False
+) -> Example:
+    """The example of a mask, for about the cost of the answer to a box.
+
+    Args:
+        frame: that the mask lies on.
+        mask: (row, column), not empty.
+        source: where it comes from.
+        rejected: the mask is not of the label: none of its cells counts as inside.
+    """
+    window = HeadWindow.around(Box.around(mask).xyxy, frame.size_hw)
+    cells = window.read(frame.engine, frame.features).cpu()
+    logits, score = _decode_plain(frame, window)
+    strata = torch.where(window.in_box(), 1, 2)
+    if not rejected:
+        strata[window.cover(mask) > 0.5] = 0
+    chosen = _sample(strata)
+    inside, in_box, outside = torch.bincount(strata, minlength=3).tolist()
+    x0, y0, x1, y1 = window.box
+    return Example(
+        source,
+        frame.engine.weights_hash,
+        cells[chosen].half().numpy(),
+        window.places()[chosen].half().numpy(),
+        strata[chosen].to(torch.uint8).numpy(),
+        (inside, in_box, outside),
+        logits[chosen].numpy(),
+        describe_cells(cells, logits, window).numpy(),
+        (x1 - x0, y1 - y0),
+        score,
+    )
+
+
+def _decode_plain(frame: PromptedFrame, window: HeadWindow) -> tuple[Tensor, float]:
+    """(CELLS,) logits of the network for the box alone, and its predicted IoU."""
+    prompt = replace(NO_PROMPT, box=window.box)
+    best = decode_prompts(frame.without_head(), prompt, None).candidates[0]
+    logits = window.sample(best.logits[None, None].float(), best.crop)
+    return logits.reshape(CELLS).cpu(), best.score
+
+
+def _sample(strata: Tensor) -> Tensor:
+    """Cells of each stratum, the same for the same window."""
+    rng = np.random.default_rng(0)
+    chosen = []
+    for stratum, most in enumerate(SAMPLED):
+        cells = np.flatnonzero(strata.numpy() == stratum)
+        if len(cells) > most:
+            cells = rng.choice(cells, most, replace=False)
+        chosen.append(cells)
+    return torch.from_numpy(np.concatenate(chosen))

@@ -1,0 +1,97 @@
+"""Ridge regression on cells, from sums that add up over examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from segscope.inference.learning.example import Example
+
+#: cells that one example counts as, whatever the number sampled; half of them for each side
+WEIGHT = 500.0
+
+
+def design(example: Example) -> Tensor:
+    """(N, D) float64: features and places of the sampled cells."""
+    cells = torch.from_numpy(example.cells).double()
+    places = torch.from_numpy(example.places).double()
+    return torch.cat([cells, places], 1)
+
+
+def targets(example: Example) -> Tensor:
+    """(N,) float64: 1 inside, -1 outside."""
+    inside = torch.from_numpy(example.strata == 0)
+    return torch.where(inside, 1.0, -1.0).double()
+
+
+def cell_weights(example: Example) -> Tensor:
+    """(N,) float64: inside and outside count alike."""
+    inside = torch.from_numpy(example.strata == 0)
+    weights = torch.empty(len(inside), dtype=torch.float64)
+    for side in (inside, ~inside):
+        weights[side] = WEIGHT / 2 / max(int(side.sum()), 1)
+    return weights
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """Weighted sums over cells.
+
+    Attributes:
+        products: (D + 1, D + 1) float64 of features and a constant.
+        target: (D + 1,) float64 of features and a constant, times the target.
+    """
+
+    products: Tensor
+    target: Tensor
+
+    @classmethod
+    def of(cls, example: Example) -> Sums:
+        features = design(example)
+        features = torch.cat([features, features.new_ones(len(features), 1)], 1)
+        weighted = features * cell_weights(example)[:, None]
+        return cls(weighted.T @ features, weighted.T @ targets(example))
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(self.products + other.products, self.target + other.target)
+
+    def __sub__(self, other: Sums) -> Sums:
+        return Sums(self.products - other.products, self.target - other.target)
+
+
+@dataclass(frozen=True, eq=False)
+class Ridge:
+    """A linear function of features.
+
+    Attributes:
+        weights: (D,) float64.
+        bias: constant.
+    """
+
+    weights: Tensor
+    bias: float
+
+    @classmethod
+    def fit(cls, sums: Sums, penalty: float) -> Ridge:
+        """Least squares on standardised features with `penalty` times the squared weights, which
+        are divided by the cells of an example.
+        """
+        total = sums.products[-1, -1]
+        mean = sums.products[-1, :-1] / total
+        variance = (sums.products.diagonal()[:-1] / total - mean**2).clamp(min=1e-8)
+        scale = variance.sqrt() + 1e-3
+        covariance = sums.products[:-1, :-1] - total * torch.outer(mean, mean)
+        covariance = covariance / torch.outer(scale, scale)
+        covariance.diagonal().add_(penalty * total / WEIGHT)
+        target = (sums.target[:-1] - mean * sums.target[-1]) / scale
+        factor = torch.linalg.cholesky(covariance)
+        standard = torch.cholesky_solve(target[:, None], factor)[:, 0]
+        weights = standard / scale
+        bias = sums.target[-1] / total - mean @ weights
+        return cls(weights, float(bias))
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """(N,) values, about 1 inside and -1 outside, for features (N, D)."""
+        return features @ self.weights.to(features) + self.bias
