@@ -68,6 +68,19 @@ class SessionHead:
         """(K, M) left-out Dice above the network's own."""
         return self.scores - self.own_scores[:, None]
 
+    def plain_score(self) -> float:
+        """Mean Dice of the network's own masks on the examples."""
+        return float(self.own_scores.nanmean())
+
+    def left_out_score(self) -> float | None:
+        """Mean Dice of the best mixture on examples that it did not learn from, or None where none
+        can be left out.
+        """
+        means = self.scores.nanmean(0)
+        if bool(means.isnan().all()):
+            return None
+        return float(means.max())
+
 
 def fit_head(examples: Sequence[Example]) -> SessionHead:
     """Learn from examples of one label and engine, of which at least one is not empty."""
@@ -98,13 +111,16 @@ def fit_head(examples: Sequence[Example]) -> SessionHead:
 
 
 def list_folds(examples: Sequence[Example]) -> list[list[int]]:
-    """Positions of the examples that are left out together: patients, or frames of one patient.
+    """Positions of the examples that are left out together: those of a patient; with one patient,
+    those of a frame; with one frame, each by itself.
 
     From the eleventh on they share folds. An example that comes last changes no other's fold.
     """
     keys: list[tuple[str, int]] = [(each.source.group, 0) for each in examples]
     if len(set(keys)) == 1:
         keys = [(each.source.image, each.source.frame) for each in examples]
+    if len(set(keys)) == 1:
+        keys = [(each.id, 0) for each in examples]
     numbers = {key: number % MOST_FOLDS for number, key in enumerate(dict.fromkeys(keys))}
     folds: list[list[int]] = [[] for _ in range(min(len(numbers), MOST_FOLDS))]
     for position, key in enumerate(keys):
