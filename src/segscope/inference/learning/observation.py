@@ -18,11 +18,22 @@ from segscope.prompts import Box
 
 #: cells that are sampled: inside the object, background in its box, outside the box
 SAMPLED = (250, 170, 80)
+LEAST_LIKENESS = 0.7  # Dice of a mask and the cells that it covers by more than half
 
 
 def engine_key(engine: Engine) -> str:
     """Opaque id of the features of an engine: of its weights and its input size."""
     return f"{engine.weights_hash}-{engine.input_size}"
+
+
+def suits_grid(mask: NDArray[np.bool_]) -> bool:
+    """Whether the cells of its window can show a mask (row, column), not empty: of a line that is
+    thin in its box they show nearly nothing, and a head would learn a wrong shape.
+    """
+    cover = HeadWindow.around(Box.around(mask).xyxy, (mask.shape[0], mask.shape[1])).cover(mask)
+    inside = cover > 0.5
+    both = float(cover[inside].sum())
+    return 2 * both >= LEAST_LIKENESS * float(cover.sum() + inside.sum())
 
 
 @torch.inference_mode()
@@ -33,7 +44,7 @@ def make_example(
 
     Args:
         frame: that the mask lies on.
-        mask: (row, column), not empty.
+        mask: (row, column), not empty, which suits the grid.
         source: where it comes from.
         rejected: the mask is not of the label: none of its cells counts as inside.
     """
