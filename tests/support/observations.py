@@ -20,12 +20,14 @@ def observe(
     label: str = "cell",
     counts: tuple[int, int, int] = (40, 30, 20),
     signal: float = 1.5,
+    network: float = 1.0,
     features: NDArray[np.float64] | None = None,
 ) -> Example:
     """An example whose first feature says what is inside, as well as `signal` does.
 
     Args:
         counts: sampled cells in each stratum.
+        network: how sure its logits are on average, in their spread.
         features: (N, channel) in place of those.
     """
     rng = np.random.default_rng(seed)
@@ -35,7 +37,7 @@ def observe(
         features = rng.normal(size=(len(strata), CHANNELS))
         features[:, 0] += np.where(inside, signal, -signal)
     places = rng.normal(size=(len(strata), PLACES))
-    logits = rng.normal(size=len(strata)) + np.where(inside, 0.5, -0.5)
+    logits = rng.normal(size=len(strata)) + np.array([network, -network, -9.0])[strata]
     inner, in_box, outer = counts
     return Example(
         Source(label, image or f"image {seed}", group or f"group {seed}", frame),

@@ -13,7 +13,7 @@ from segscope.inference.answers import PromptedFrame
 from segscope.inference.learning.example import Example, Source
 from segscope.inference.learning.window import CELLS, HeadWindow, describe_cells
 from segscope.inference.prompted_masks import decode_prompts
-from segscope.models.engine import NO_PROMPT, Engine
+from segscope.models.engine import ABSENT, NO_PROMPT, Engine
 from segscope.prompts import Box
 
 #: cells that are sampled: inside the object, background in its box, outside the box
@@ -72,11 +72,15 @@ def make_example(
 
 
 def _decode_plain(frame: PromptedFrame, window: HeadWindow) -> tuple[Tensor, float]:
-    """(CELLS,) logits of the network for the box alone, and its predicted IoU."""
+    """(CELLS,) logits of the network for the box alone, and its predicted IoU; none of an object
+    where the answer overflowed.
+    """
     prompt = replace(NO_PROMPT, box=window.box)
     best = decode_prompts(frame.without_head(), prompt, None).candidates[0]
-    logits = window.sample(best.logits[None, None].float(), best.crop)
-    return logits.reshape(CELLS).cpu(), best.score
+    logits = window.sample(best.logits[None, None].float(), best.crop).reshape(CELLS).cpu()
+    if not bool(logits.isfinite().all()):
+        return torch.full_like(logits, ABSENT), 0.0
+    return logits, best.score
 
 
 def _sample(strata: Tensor) -> Tensor:
