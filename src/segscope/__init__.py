@@ -34,12 +34,14 @@ if TYPE_CHECKING:
     from segscope.prompts import Box, MaskPrompt, Point, Scribble
     from segscope.render import Renderer
     from segscope.session import segment
+    from segscope.session.examples import Examples
     from segscope.session.interaction import Interaction
     from segscope.stack import Stack
 
 __all__ = [
     "Box",
     "Cancelled",
+    "Examples",
     "FrameMask",
     "Geometry",
     "Interaction",
@@ -65,6 +67,7 @@ __all__ = [
 _HOME = {
     "Box": "prompts",
     "Cancelled": "errors",
+    "Examples": "session.examples",
     "FrameMask": "masks",
     "Geometry": "geometry",
     "Interaction": "session",

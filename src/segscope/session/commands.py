@@ -21,6 +21,7 @@ from segscope.predict.propagation import PropagationRange, propagate
 from segscope.predict.state import Candidate
 from segscope.predict.stop_rules import StopRules
 from segscope.prompts import Prompt, check_prompts
+from segscope.session.examples.session_examples import ExampleIds
 from segscope.session.state import SessionState
 from segscope.wire import JsonObject, prompt_from_json, prompt_to_json
 
@@ -82,6 +83,10 @@ class SessionCommand(LogEntry, ABC):
         """The prompts that it brings."""
         return {}
 
+    def learn(self, _state: SessionState) -> Self:
+        """The command with the examples that its answers learn from in this state."""
+        return self
+
     def check(self, state: SessionState) -> None:
         """Refuse what cannot be done; nothing is changed then.
 
@@ -124,10 +129,16 @@ def run(command: SessionCommand, state: SessionState) -> FrameMask | None:
 
 @dataclass(frozen=True)
 class Add(SessionCommand):
-    """Add prompts and answer them; those of one object on one frame together."""
+    """Add prompts and answer them; those of one object on one frame together.
+
+    Attributes:
+        prompts: in the order in which they were made.
+        examples: ids of the examples that the answers learn from, by object.
+    """
 
     word = "add"
     prompts: tuple[Prompt, ...]
+    examples: ExampleIds = field(default_factory=dict)
 
     @property
     def places(self) -> frozenset[tuple[int, int]]:
@@ -145,15 +156,19 @@ class Add(SessionCommand):
             raise PromptError("add at least one prompt")
         check_prompts(self.prompts, state.inference.stack.shape_zyx)
 
+    def learn(self, state: SessionState) -> Self:
+        return replace(self, examples=state.choose_examples(self.object_ids))
+
     def apply(self, state: SessionState) -> FrameMask | None:
-        return state.answer(self.prompts)
+        return state.answer(self.prompts, self.examples)
 
     def to_json(self) -> JsonObject:
-        return {"do": self.word, "prompts": _prompts_to_json(self.prompts)}
+        item = {"do": self.word, "prompts": _prompts_to_json(self.prompts)}
+        return {**item, **_examples_to_json(self.examples)}
 
     @classmethod
     def from_json(cls, item: JsonObject) -> Self:
-        return cls(_prompts_from_json(item["prompts"]))
+        return cls(_prompts_from_json(item["prompts"]), _examples_from_json(item))
 
 
 @dataclass(frozen=True)
@@ -161,12 +176,16 @@ class Replace(SessionCommand):
     """Put other prompts in the place of those of an object on a frame.
 
     Where tracking had passed the frame and no prompts are left, its mask returns.
+
+    Attributes:
+        examples: ids of the examples that the answer learns from, by object.
     """
 
     word = "replace"
     frame: int
     object_id: int
     prompts: tuple[Prompt, ...]
+    examples: ExampleIds = field(default_factory=dict)
 
     @property
     def places(self) -> frozenset[tuple[int, int]]:
@@ -190,14 +209,24 @@ class Replace(SessionCommand):
         state.withdraw_prompts(self.frame, self.object_id)
         if not self.prompts:
             return None
-        return state.answer(self.prompts)
+        return state.answer(self.prompts, self.examples)
+
+    def learn(self, state: SessionState) -> Self:
+        return replace(self, examples=state.choose_examples(self.object_ids))
 
     def to_json(self) -> JsonObject:
-        return {**super().to_json(), "prompts": _prompts_to_json(self.prompts)}
+        return {
+            "do": self.word,
+            "frame": self.frame,
+            "object_id": self.object_id,
+            "prompts": _prompts_to_json(self.prompts),
+            **_examples_to_json(self.examples),
+        }
 
     @classmethod
     def from_json(cls, item: JsonObject) -> Self:
-        return cls(item["frame"], item["object_id"], _prompts_from_json(item["prompts"]))
+        prompts = _prompts_from_json(item["prompts"])
+        return cls(item["frame"], item["object_id"], prompts, _examples_from_json(item))
 
 
 @dataclass(frozen=True)
@@ -395,12 +424,14 @@ class Propagate(SessionCommand):
         range: which frames, and when to stop.
         objects: ids of the objects to track.
         frame_count: frames that were done; fewer than the range has where it was cancelled.
+        examples: ids of the examples that the masks learn from, by object.
     """
 
     word = "propagate"
     range: PropagationRange
     objects: tuple[int, ...]
     frame_count: int = 0
+    examples: ExampleIds = field(default_factory=dict)
 
     @property
     def object_ids(self) -> frozenset[int]:
@@ -411,6 +442,9 @@ class Propagate(SessionCommand):
         self.range.bounds(len(state.inference.stack))
         if not any(obj.anchors for obj in tracked):
             raise PromptError("nothing to propagate: prompt an object on some frame first")
+
+    def learn(self, state: SessionState) -> Self:
+        return replace(self, examples=state.choose_examples(self.objects))
 
     def results(
         self, state: SessionState, cancelled: Callable[[], bool]
@@ -440,6 +474,7 @@ class Propagate(SessionCommand):
             "rules": rules,
             "objects": self.objects,
             "frame_count": self.frame_count,
+            **_examples_to_json(self.examples),
         }
 
     @classmethod
@@ -452,7 +487,8 @@ class Propagate(SessionCommand):
         if item["rules"] is not None:
             rules = StopRules(**item["rules"])
         chosen = PropagationRange(item["direction"], item["start"], within, rules)
-        return cls(chosen, tuple(item["objects"]), item["frame_count"])
+        objects = tuple(item["objects"])
+        return cls(chosen, objects, item["frame_count"], _examples_from_json(item))
 
 
 # --- the table -----------------------------------------------------------------------------------
@@ -500,3 +536,14 @@ def _prompts_to_json(prompts: Iterable[Prompt]) -> list[JsonObject]:
 
 def _prompts_from_json(items: Iterable[JsonObject]) -> tuple[Prompt, ...]:
     return tuple(prompt_from_json(item, item["object"]) for item in items)
+
+
+def _examples_to_json(examples: ExampleIds) -> JsonObject:
+    """Examples by object, as text because JSON wants text as keys; nothing where there are none."""
+    if not examples:
+        return {}
+    return {"examples": {str(object_id): list(ids) for object_id, ids in examples.items()}}
+
+
+def _examples_from_json(item: JsonObject) -> ExampleIds:
+    return {int(key): tuple(ids) for key, ids in item.get("examples", {}).items()}

@@ -38,6 +38,8 @@ from segscope.session.commands import (
     SessionCommand,
     run,
 )
+from segscope.session.examples.examples import Examples
+from segscope.session.examples.session_examples import SessionExamples, examples_of
 from segscope.session.identity import check_stack
 from segscope.session.log_lines import LogHeader, ProjectEntry
 from segscope.session.state import SessionState
@@ -59,6 +61,7 @@ class Interaction:
         log: file to write each command to as it is done; a new file. See `resume`.
         annotator: who works; written into each line of the log.
         project: where the session belongs, if it is one of a project; written into the head.
+        examples: accepted objects that answers learn from, and to which `accept` adds.
 
     Attributes:
         damage: what was cut off from the end of the log when it was resumed, or None.
@@ -82,8 +85,10 @@ class Interaction:
         log: Path | str | None = None,
         annotator: str = "",
         project: ProjectEntry | None = None,
+        examples: Examples | SessionExamples | None = None,
     ) -> None:
         state = SessionState.begin(stack, engine, window=window, memory=memory, overlap=overlap)
+        state.learning = examples_of(stack, engine, examples)
         header = LogHeader.of(state, annotator, project)
         command_log = None
         if log is not None:
@@ -106,7 +111,7 @@ class Interaction:
             self.inference, spool=TensorStore(), view=Crop.whole(self.stack.size_hw), pairs={}
         )
         interaction = Interaction.__new__(Interaction)
-        state = SessionState(inference, self.state.overlap)
+        state = SessionState(inference, self.state.overlap, learning=self.state.learning)
         interaction._begin(state, self.history.header, None)
         return interaction
 
@@ -131,7 +136,16 @@ class Interaction:
         Raises:
             PromptError, UsageError: it cannot be done; nothing is changed then.
         """
-        return self.history.execute(command)
+        answer = self.history.execute(command)
+        if isinstance(command, Accept):
+            self.update_examples()
+        return answer
+
+    def update_examples(self) -> None:
+        """Learn from what is accepted now, and forget what no longer is."""
+        learning = self.state.learning
+        if learning is not None and learning.updates_at_once:
+            learning.update(self.inference, self.state.objects)
 
     def add(self, *prompts: Prompt) -> FrameMask:
         """Add prompts and answer them; prompts of one object on one frame are answered together.
@@ -166,7 +180,7 @@ class Interaction:
         if instead and object_id in scratch.objects:
             scratch.unshare({object_id})
             scratch.withdraw_prompts(frame, object_id)
-        answer = run(Add(prompts), scratch)
+        answer = run(Add(prompts).learn(scratch), scratch)
         assert answer is not None
         return answer
 
@@ -389,6 +403,7 @@ class Interaction:
         other_weights: bool = False,
         annotator: str | None = None,
         masks_first: bool = False,
+        examples: Examples | SessionExamples | None = None,
     ) -> Interaction:
         """Re-create an interaction from its log, and continue writing to it.
 
@@ -408,6 +423,8 @@ class Interaction:
             annotator: who works from now on; None for the annotator that the log names.
             masks_first: compute nothing where the log holds the masks, so that they can be read at
                 once. The next command, or `history.complete`, computes what is missing.
+            examples: those that the session had; where examples are missing that answers were
+                learned from, the masks of the log count.
 
         A damaged last line is moved to a file beside the log, and `damage` tells of it.
 
@@ -419,7 +436,7 @@ class Interaction:
         content = read_log(path)
         header = content.header
         check_stack(header.image, stack, path)
-        interaction = cls._with_options_of(header, stack, engine)
+        interaction = cls._with_options_of(header, stack, engine, examples)
         history = interaction.history
         difference = history.resume(
             fold_lines(header, content.lines),
@@ -438,7 +455,13 @@ class Interaction:
         return interaction
 
     @classmethod
-    def _with_options_of(cls, header: LogHeader, stack: Stack, engine: Engine) -> Interaction:
+    def _with_options_of(
+        cls,
+        header: LogHeader,
+        stack: Stack,
+        engine: Engine,
+        examples: Examples | SessionExamples | None,
+    ) -> Interaction:
         """A new interaction with the window, memory, overlap and annotator that a log states."""
         return cls(
             stack,
@@ -447,4 +470,5 @@ class Interaction:
             memory=header.memory,
             overlap=header.overlap,
             annotator=header.annotator,
+            examples=examples,
         )

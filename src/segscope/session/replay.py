@@ -8,6 +8,7 @@ from pathlib import Path
 
 from segscope.session import commands
 from segscope.session.commands import Add, Propagate, Replace, SessionCommand
+from segscope.session.examples.store import MissingExample
 from segscope.session.mask_delta import apply_delta, mask_delta
 from segscope.session.state import SessionState, StateCheckpoint
 from segscope.session.timeline import LoggedCommand
@@ -61,7 +62,8 @@ class Replayed:
 
     Attributes:
         entries: the commands with the state before each.
-        after: the state after the last one; None where the masks differ from those of the log.
+        after: the state after the last one; None where the masks differ from those of the log, or
+            the examples that they were learned from are missing.
     """
 
     entries: Sequence[Entry]
@@ -71,7 +73,7 @@ class Replayed:
 def replay_commands(state: SessionState, pending: PendingReplay, pause: Pause) -> Replayed:
     """Do commands again in a copy of `state`, which stays as it is."""
     # the view belongs to a state; the tensor store and the encoded frames are shared
-    copy = SessionState(replace(state.inference), state.overlap)
+    copy = SessionState(replace(state.inference), state.overlap, learning=state.learning)
     copy.restore(pending.base)
     entries: list[Entry] = []
     total = len(pending.logged)
@@ -82,7 +84,10 @@ def replay_commands(state: SessionState, pending: PendingReplay, pause: Pause) -
         def pause_inside(number: int = number) -> None:
             pause(number, total)
 
-        reapply(logged, copy, pause_inside)
+        try:
+            reapply(logged, copy, pause_inside)
+        except MissingExample:
+            return Replayed(entries, None)
         if not logged.from_other_engine and not matches_log(logged, before, copy):
             return Replayed(entries, None)
         entries.append((logged, before))

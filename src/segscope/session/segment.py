@@ -16,6 +16,8 @@ from segscope.predict.propagation import Direction, PropagationRange, default_di
 from segscope.predict.stop_rules import StopRules, default_rules
 from segscope.prompts import Prompt
 from segscope.session.commands import Add, Propagate, Rename, SessionCommand
+from segscope.session.examples.examples import Examples
+from segscope.session.examples.session_examples import examples_of
 from segscope.session.log_lines import LogHeader
 from segscope.session.state import SessionState
 from segscope.session.timeline import make_record
@@ -38,6 +40,7 @@ def segment(
     rules: StopRules | str | None = "auto",
     progress: Progress | None = None,
     cancel: Callable[[], bool] | None = None,
+    examples: Examples | None = None,
 ) -> Masks:
     """Segment the prompted objects of an image, or track them through a volume or a video.
 
@@ -55,6 +58,7 @@ def segment(
             videos.
         progress: called with (frames done, frames to do at most).
         cancel: called after each mask; True stops the propagation.
+        examples: accepted objects that the masks learn from.
 
     Returns:
         masks on the frames of the stack, with the record of how they were made.
@@ -69,12 +73,14 @@ def segment(
     if isinstance(rules, str) and rules != "auto":
         raise UsageError(f'rules are "auto", None or StopRules, got {rules!r}')
     state = SessionState.begin(stack, engine, window=window, memory=memory, overlap=overlap)
+    state.learning = examples_of(stack, engine, examples)
     commands = _list_commands(prompts, names or {})
     # without undo and log nothing else shares the objects, so commands need no copies of them
     with closing(state.inference.spool):
-        for command in commands:
-            command.check(state)
-            command.apply(state)
+        for number, command in enumerate(commands):
+            commands[number] = command.learn(state)
+            commands[number].check(state)
+            commands[number].apply(state)
         if len(stack) > 1:
             if isinstance(rules, str):
                 rules = default_rules(stack)
@@ -103,6 +109,7 @@ def _propagate(
     Raises:
         Cancelled: `cancel` returned True.
     """
+    command = command.learn(state)
     command.check(state)
     total = len(state.inference.stack)
     frame_count = 0

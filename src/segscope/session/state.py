@@ -9,6 +9,7 @@ import numpy as np
 
 from segscope.errors import UsageError
 from segscope.inference.crop import Crop
+from segscope.inference.learning.head import SessionHead
 from segscope.masks import FrameMask, Runs, encode_runs
 from segscope.memory import MemoryPolicy, policy
 from segscope.models.engine import Engine
@@ -18,6 +19,8 @@ from segscope.predict.prompted_frame import answer_prompts
 from segscope.predict.state import FrameResult, InferenceState, ObjectState
 from segscope.prompts import Prompt
 from segscope.render import Renderer
+from segscope.session.examples.session_examples import ExampleIds, SessionExamples
+from segscope.session.examples.store import MissingExample
 from segscope.session.scratch_store import ScratchStore
 from segscope.stack import Stack
 from segscope.wire import JsonObject
@@ -42,13 +45,19 @@ class SessionState:
         inference: the stack in front of the engine.
         overlap: how overlapping masks are composed.
         objects: state of each object by id.
+        learning: the examples that answers learn from, or None.
     """
 
     def __init__(
-        self, inference: InferenceState, overlap: Overlap, objects: Objects | None = None
+        self,
+        inference: InferenceState,
+        overlap: Overlap,
+        objects: Objects | None = None,
+        learning: SessionExamples | None = None,
     ) -> None:
         self.inference = inference
         self.overlap = overlap
+        self.learning = learning
         self.objects: Objects = {} if objects is None else objects
         self._composed: dict[int, tuple[MaskInputs, dict[int, Runs]]] = {}
 
@@ -107,7 +116,7 @@ class SessionState:
         """A copy for a preview: what happens in it leaves this state and its disk space alone."""
         # similarities of memories are stored by place in the tensor store, and scratch has its own
         inference = replace(self.inference, spool=ScratchStore(self.inference.spool), pairs={})
-        return SessionState(inference, self.overlap, dict(self.objects))
+        return SessionState(inference, self.overlap, dict(self.objects), self.learning)
 
     # --- objects and masks -----------------------------------------------------------------------
 
@@ -153,17 +162,48 @@ class SessionState:
         self._composed[frame] = (inputs, composed)
         return composed
 
+    # --- learning --------------------------------------------------------------------------------
+
+    def choose_examples(self, object_ids: Iterable[int]) -> ExampleIds:
+        """Ids of the examples that the next answers of objects learn from."""
+        if self.learning is None:
+            return {}
+        return self.learning.choose(self.objects, object_ids)
+
+    def head(self, ids: Sequence[str]) -> SessionHead | None:
+        """The head of examples; None without any.
+
+        Raises:
+            MissingExample: one of them is not in the store.
+        """
+        if not ids:
+            return None
+        if self.learning is None:
+            raise MissingExample(
+                "these answers were learned from examples that are not at hand; open the session "
+                "with them"
+            )
+        return self.learning.examples.head(ids)
+
     # --- changes; the objects must not be shared --------------------------------------------------
 
-    def answer(self, prompts: Sequence[Prompt]) -> FrameMask:
-        """Answer prompts, those of one object on one frame together; the last prompt's answer."""
+    def answer(self, prompts: Sequence[Prompt], examples: ExampleIds) -> FrameMask:
+        """Answer prompts, those of one object on one frame together; the last prompt's answer.
+
+        Args:
+            examples: ids of the examples to learn from, by object.
+
+        Raises:
+            MissingExample: one of them is not in the store.
+        """
         groups: dict[tuple[int, int], list[Prompt]] = {}
         for prompt in prompts:
             groups.setdefault((prompt.frame, prompt.object_id), []).append(prompt)
         answers: dict[tuple[int, int], FrameMask] = {}
         for (frame, object_id), group in groups.items():
             obj = self.ensure_object(object_id)
-            answer = answer_prompts(self.inference, obj, object_id, frame, group)
+            head = self.head(examples.get(object_id, ()))
+            answer = answer_prompts(self.inference, obj, object_id, frame, group, head)
             answers[frame, object_id] = answer
             obj.accepted -= {frame}  # the mask that was accepted has been replaced
         return answers[prompts[-1].frame, prompts[-1].object_id]

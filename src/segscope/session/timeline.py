@@ -9,7 +9,7 @@ from pathlib import Path
 from segscope.predict.state import ObjectState
 from segscope.prompts import Prompt
 from segscope.session.command_log import CommandLog
-from segscope.session.commands import Add, Redo, SessionCommand, Undo
+from segscope.session.commands import Add, Propagate, Redo, Replace, SessionCommand, Undo
 from segscope.session.log_lines import LogHeader, LogLine
 from segscope.session.mask_delta import MaskDelta
 from segscope.wire import JsonObject, prompts_to_json
@@ -117,7 +117,8 @@ def make_record(
         for frame, result in obj.answers.items():
             if result.note and not result.note.startswith("stopped"):
                 notes[f"{object_id}@{frame}"] = result.note
-    return {
+    commands = list(commands)
+    record: JsonObject = {
         "version": header.version,
         "stack": header.image,
         "engine": header.engine,
@@ -129,3 +130,18 @@ def make_record(
         "commands": [item.to_json() for item in commands if not isinstance(item, Add)],
         "notes": notes,
     }
+    examples = _list_examples(commands)
+    if examples:
+        record["examples"] = examples
+    return record
+
+
+def _list_examples(commands: Sequence[SessionCommand]) -> dict[str, list[str]]:
+    """Ids of all examples that the masks of each object may have been learned from."""
+    ids: dict[str, dict[str, None]] = {}
+    for command in commands:
+        if not isinstance(command, Add | Replace | Propagate):
+            continue
+        for object_id, chosen in command.examples.items():
+            ids.setdefault(str(object_id), {}).update(dict.fromkeys(chosen))
+    return {object_id: list(chosen) for object_id, chosen in ids.items()}

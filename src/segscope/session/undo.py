@@ -131,7 +131,7 @@ class History:
         result = None
         steps: list[Entry] = []
         try:
-            for command in sequence:
+            for command in (each.learn(self.state) for each in sequence):
                 command.check(self.state)
                 before = self.state.checkpoint()
                 result = commands.run(command, self.state)
@@ -145,6 +145,7 @@ class History:
     def propagate(self, command: Propagate, cancelled: Callable[[], bool]) -> Iterator[FrameMask]:
         """Do a propagation frame by frame; what was done by the end of the loop is one command."""
         self._prepare()
+        command = command.learn(self.state)
         self.propagating = True
         before = self.state.checkpoint()
         self.state.unshare(command.object_ids)

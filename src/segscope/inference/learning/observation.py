@@ -13,11 +13,16 @@ from segscope.inference.answers import PromptedFrame
 from segscope.inference.learning.example import Example, Source
 from segscope.inference.learning.window import CELLS, HeadWindow, describe_cells
 from segscope.inference.prompted_masks import decode_prompts
-from segscope.models.engine import NO_PROMPT
+from segscope.models.engine import NO_PROMPT, Engine
 from segscope.prompts import Box
 
 #: cells that are sampled: inside the object, background in its box, outside the box
 SAMPLED = (250, 170, 80)
+
+
+def engine_key(engine: Engine) -> str:
+    """Opaque id of the features of an engine: of its weights and its input size."""
+    return f"{engine.weights_hash}-{engine.input_size}"
 
 
 @torch.inference_mode()
@@ -43,7 +48,7 @@ def make_example(
     x0, y0, x1, y1 = window.box
     return Example(
         source,
-        frame.engine.weights_hash,
+        engine_key(frame.engine),
         cells[chosen].half().numpy(),
         window.places()[chosen].half().numpy(),
         strata[chosen].to(torch.uint8).numpy(),

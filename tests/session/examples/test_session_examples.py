@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.learning import box_of, dice, draw_pair, teach
+
+from segscope.errors import PromptError, UsageError
+from segscope.load import load
+from segscope.models.engine import Engine
+from segscope.prompts import Box, MaskPrompt
+from segscope.session import Interaction, segment
+from segscope.session.examples import Examples
+
+NEW = 20  # seed of an image that is no example
+
+
+@pytest.fixture(scope="module")
+def mini() -> Engine:
+    engine = load("mini")
+    assert not hasattr(engine, "classes")
+    return engine
+
+
+@pytest.fixture(scope="module")
+def examples(mini: Engine) -> Iterator[Examples]:
+    with Examples(mini) as taught:
+        teach(taught, 3)
+        yield taught
+
+
+@pytest.fixture
+def no_examples(mini: Engine) -> Iterator[Examples]:
+    with Examples(mini) as empty:
+        yield empty
+
+
+class TestAnswers:
+    def test_a_learned_answer_is_better_and_names_its_examples(
+        self, mini: Engine, examples: Examples
+    ) -> None:
+        stack, truth = draw_pair(NEW)
+        with Interaction(stack, mini, examples=examples) as work:
+            learned = work.add(box_of(truth))
+            record = work.record()
+        plain = segment(stack, mini, [box_of(truth)])
+        assert dice(learned.mask, truth) > dice(plain.mask(0, 1), truth) + 0.1
+        assert learned.note == "learned from 3 examples"
+        assert record["examples"] == {"1": list(examples.choose("pair"))}
+
+    def test_the_plain_answer_is_the_next_candidate(self, mini: Engine, examples: Examples) -> None:
+        stack, truth = draw_pair(NEW)
+        plain = segment(stack, mini, [box_of(truth)])
+        with Interaction(stack, mini, examples=examples) as work:
+            work.add(box_of(truth))
+            chosen = work.choose(0, 1, 1)
+        assert np.array_equal(chosen.mask, plain.mask(0, 1))
+
+    def test_segment_learns_too(self, mini: Engine, examples: Examples) -> None:
+        stack, truth = draw_pair(NEW)
+        masks = segment(stack, mini, [box_of(truth)], examples=examples)
+        assert dice(masks.mask(0, 1), truth) > 0.9
+
+    def test_an_object_of_another_label_learns_nothing(
+        self, mini: Engine, examples: Examples
+    ) -> None:
+        stack, truth = draw_pair(NEW)
+        with Interaction(stack, mini, examples=examples) as work:
+            work.rename(1, "something else")
+            answer = work.add(box_of(truth))
+        assert answer.note == ""
+
+    def test_a_window_unlike_the_examples_gets_the_plain_answer(
+        self, mini: Engine, examples: Examples
+    ) -> None:
+        rng = np.random.default_rng(0)
+        pixels = rng.integers(0, 255, (96, 96, 3), dtype=np.uint8)
+        from segscope.stack import Stack
+
+        with Interaction(Stack.from_array(pixels), mini, examples=examples) as work:
+            assert work.add(Box((20, 20, 70, 70))).note == ""
+
+    def test_examples_of_other_weights_are_refused(self, sam2: Engine, examples: Examples) -> None:
+        stack, _ = draw_pair(NEW)
+        with pytest.raises(UsageError, match="say nothing to"):
+            Interaction(stack, sam2, examples=examples)
+
+    def test_an_empty_mask_is_no_example(self, no_examples: Examples) -> None:
+        stack, truth = draw_pair(0)
+        with pytest.raises(PromptError, match="empty"):
+            no_examples.add(stack, np.zeros_like(truth))
+
+
+class TestAcceptance:
+    def accept_pairs(self, mini: Engine, examples: Examples, count: int) -> None:
+        for seed in range(count):
+            stack, truth = draw_pair(seed)
+            with Interaction(stack, mini, examples=examples) as work:
+                work.rename(1, "pair")
+                work.add(MaskPrompt(truth))
+                work.accept(0, [1])
+
+    def test_what_is_accepted_teaches_the_next_image(
+        self, mini: Engine, no_examples: Examples
+    ) -> None:
+        self.accept_pairs(mini, no_examples, 3)
+        assert no_examples.count("pair") == 3
+        stack, truth = draw_pair(NEW)
+        with Interaction(stack, mini, examples=no_examples) as work:
+            work.rename(1, "pair")
+            assert dice(work.add(box_of(truth)).mask, truth) > 0.9
+
+    def test_undo_takes_an_acceptance_out_and_brings_the_earlier_answer_back(
+        self, mini: Engine, no_examples: Examples
+    ) -> None:
+        self.accept_pairs(mini, no_examples, 3)
+        stack, truth = draw_pair(NEW)
+        with Interaction(stack, mini, examples=no_examples) as work:
+            work.rename(1, "pair")
+            work.rename(2, "pair")
+            before = work.preview(box_of(truth, 2))
+            work.add(MaskPrompt(truth))
+            work.accept(0, [1])
+            with_own = work.preview(box_of(truth, 2))
+            work.undo()
+            after = work.preview(box_of(truth, 2))
+        assert before.note == "learned from 3 examples"
+        assert with_own.note == "learned from 4 examples"
+        assert after.note == before.note
+        assert np.array_equal(after.logits, before.logits)
+
+    def test_an_object_accepted_in_bulk_teaches_after_review(
+        self, mini: Engine, no_examples: Examples
+    ) -> None:
+        stack, truth = draw_pair(0)
+        with Interaction(stack, mini, examples=no_examples) as work:
+            work.add(MaskPrompt(truth))
+            work.describe(1, unreviewed=True)
+            work.accept(0, [1])
+            assert len(no_examples) == 0
+            work.describe(1, unreviewed=None)
+            work.update_examples()
+            assert len(no_examples) == 1
+
+
+class TestReplay:
+    def write_log(self, path: Path, mini: Engine, examples: Examples) -> np.ndarray:
+        stack, truth = draw_pair(NEW)
+        with Interaction(stack, mini, examples=examples, log=path) as work:
+            return work.add(box_of(truth)).logits
+
+    def test_replay_gives_the_same_logits(
+        self, mini: Engine, examples: Examples, tmp_path: Path
+    ) -> None:
+        logits = self.write_log(tmp_path / "log", mini, examples)
+        stack, _ = draw_pair(NEW)
+        with Interaction.resume(tmp_path / "log", stack, mini, examples=examples) as again:
+            answer = again.frame_mask(0, 1)
+        assert answer is not None
+        assert np.array_equal(answer.logits, logits)
+
+    def test_more_examples_do_not_change_a_replay(self, mini: Engine, tmp_path: Path) -> None:
+        with Examples(mini, tmp_path / "examples") as few:
+            teach(few, 3)
+            logits = self.write_log(tmp_path / "log", mini, few)
+            teach(few, 4)
+            few._heads.clear()
+            stack, _ = draw_pair(NEW)
+            with Interaction.resume(tmp_path / "log", stack, mini, examples=few) as again:
+                answer = again.frame_mask(0, 1)
+        assert answer is not None
+        assert np.array_equal(answer.logits, logits)
+
+    def test_without_the_examples_the_masks_of_the_log_count(
+        self, mini: Engine, examples: Examples, tmp_path: Path
+    ) -> None:
+        logits = self.write_log(tmp_path / "log", mini, examples)
+        stack, _ = draw_pair(NEW)
+        with Interaction.resume(tmp_path / "log", stack, mini) as again:
+            answer = again.frame_mask(0, 1)
+        assert answer is not None
+        assert np.array_equal(answer.mask, logits > 0)
