@@ -56,11 +56,13 @@ class Candidate:
         logits: (row, column), low-resolution, in the tensor store.
         view: the crop that they cover.
         score: predicted IoU.
+        note: why it is not the network's own.
     """
 
     logits: TensorHandle
     view: Crop
     score: float
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -183,6 +183,7 @@ class Choose(SessionCommand):
             score=candidate.score,
             object_score=before.object_score,
             memory=memory,
+            note=candidate.note,
         )
         result = replace(result, candidates=before.candidates, chosen=self.index)
         obj.answers[self.frame] = result

@@ -152,6 +152,6 @@ def _examples_by_object(command: SessionCommand) -> ExampleIds:
         case Add() | Replace() | Propagate():
             return command.examples
         case Suggest():
-            labels = command.labels
-            return {object_id: command.examples[label] for object_id, label in labels.items()}
+            examples = command.examples
+            return {key: examples.get(label, ()) for key, label in command.labels.items()}
     return {}

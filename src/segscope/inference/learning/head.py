@@ -16,8 +16,8 @@ from operator import add
 import torch
 from torch import Tensor
 
-from segscope.errors import format_count
 from segscope.inference.learning.example import Example
+from segscope.inference.learning.notes import note_learned
 from segscope.inference.learning.ridge import WEIGHT, Ridge, Sums, cell_weights, design, targets
 from segscope.inference.learning.stack import (
     FITTED_CELLS,
@@ -61,7 +61,7 @@ class SessionHead:
     @property
     def note(self) -> str:
         """What users read beside a learned answer."""
-        return f"learned from {format_count(len(self.ids), 'example')}"
+        return note_learned(len(self.ids))
 
     @property
     def gains(self) -> Tensor:

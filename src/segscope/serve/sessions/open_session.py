@@ -120,9 +120,10 @@ class OpenSession:
     def objects(
         self, chosen: Iterable[int] | None = None, *, with_frames: bool = True
     ) -> list[ObjectInfo]:
-        """Describe each object, or those of the chosen ones that exist."""
+        """Describe each object that is not rejected, or those of the chosen ones that exist."""
         with self._lock:
             states = sorted(self.work.objects.items())
+        states = [item for item in states if not is_rejected(item[1])]
         if chosen is not None:
             selected = set(chosen)
             states = [item for item in states if item[0] in selected]

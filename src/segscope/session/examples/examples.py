@@ -53,11 +53,12 @@ class LabelSummary:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Entry:
+class Entry:
     """What stays in memory of an example."""
 
     id: str
     label: str
+    is_empty: bool
     means: NDArray[np.float32]
 
 
@@ -81,7 +82,7 @@ class Examples:
     def __init__(self, engine: Engine, folder: Path | str | None = None) -> None:
         self.engine = engine
         self.store = ExampleStore(None if folder is None else Path(folder))
-        self._entries: dict[Acceptance, _Entry] = {}
+        self._entries: dict[Acceptance, Entry] = {}
         self._heads: OrderedDict[tuple[str, ...], SessionHead] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -147,8 +148,10 @@ class Examples:
             entries = [
                 entry
                 for acceptance, entry in self._entries.items()
-                if entry.label == label and counts(acceptance)
+                if entry.label == label and (not acceptance.object_id or counts(acceptance))
             ]
+        if all(entry.is_empty for entry in entries):
+            return ()
         chosen = choose_diverse([entry.means for entry in entries])
         return tuple(entries[position].id for position in chosen)
 
@@ -224,14 +227,14 @@ class Examples:
             return
         group = group or acceptance.image
         source = Source(acceptance.label, acceptance.image, group, acceptance.frame)
-        self._insert(acceptance, make_example(frame, mask, source))
+        self._insert(acceptance, make_example(frame, mask, source, rejected=acceptance.rejected))
 
     def restrict(self, image: str, acceptances: Iterable[Acceptance]) -> None:
         """Forget the examples of an image whose acceptance no longer holds."""
         valid = set(acceptances)
         with self._lock:
-            gone = [each for each in self._entries if each.image == image and each not in valid]
-            for acceptance in gone:
+            accepted = [each for each in self._entries if each.image == image and each.object_id]
+            for acceptance in set(accepted) - valid:
                 del self._entries[acceptance]
 
     def __contains__(self, acceptance: Acceptance) -> bool:
@@ -240,7 +243,7 @@ class Examples:
 
     def _insert(self, acceptance: Acceptance, example: Example) -> None:
         example_id = self.store.put(example)
-        entry = _Entry(example_id, example.source.label, example.means)
+        entry = Entry(example_id, example.source.label, example.is_empty, example.means)
         with self._lock:
             self._entries[acceptance] = entry
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from segscope.errors import ReadError
+from segscope.errors import ReadError, UsageError
 from segscope.inference.learning.example import Example
 from segscope.inference.learning.head import SessionHead, fit_head
 from segscope.models.engine import Engine
 from segscope.session.examples.acceptance import Acceptance
-from segscope.session.examples.example_file import read_means
+from segscope.session.examples.example_file import read_means, write_examples
 from segscope.session.examples.example_index import ExampleIndex, IndexedExample, read_index
 from segscope.session.examples.examples import Entry, Examples
 from segscope.session.examples.store import MissingExample
@@ -41,7 +40,7 @@ class StoredExamples(Examples):
     def __init__(self, engine: Engine, folder: Path) -> None:
         super().__init__(engine, folder)
         self._prepared: dict[str, OrderedDict[tuple[str, ...], SessionHead]] = {}
-        self._writing = threading.Lock()
+        self._is_loading = False
         self._index = self._read_index()
 
     def _read_index(self) -> ExampleIndex:
@@ -91,38 +90,38 @@ class StoredExamples(Examples):
 
         Examples that are lost are left out, and their images lose their marks.
         """
-        ids = self._choose_readable(label)
+        ids = super().choose(label)
         with self._lock:
             prepared = self._prepared.setdefault(label, OrderedDict())
-            known = ids in prepared
-            if known and next(reversed(prepared)) == ids:
-                return False
-        head = None
-        if ids and not known:
-            head = fit_head(list(map(self.store.get, ids)))
-        with self._lock:
-            if head is not None:
-                prepared[ids] = head
-            if ids:
+            if ids in prepared:
+                is_new = next(reversed(prepared)) != ids
                 prepared.move_to_end(ids)
+                return is_new
+        ids, examples = self._read(label)
+        if not ids:
+            return False
+        head = fit_head(examples)
+        with self._lock:
+            prepared[ids] = head
+            prepared.move_to_end(ids)
             while len(prepared) > PREPARED:
                 prepared.popitem(last=False)
         return True
 
-    def _choose_readable(self, label: str) -> tuple[str, ...]:
+    def _read(self, label: str) -> tuple[tuple[str, ...], list[Example]]:
+        """The examples that a head of a label learns from, with their ids."""
         while True:
             ids = super().choose(label)
-            lost = [example_id for example_id in ids if not self._is_readable(example_id)]
+            examples = []
+            lost = []
+            for example_id in ids:
+                try:
+                    examples.append(self.store.get(example_id))
+                except MissingExample:
+                    lost.append(example_id)
             if not lost:
-                return ids
+                return ids, examples
             self._drop(lost)
-
-    def _is_readable(self, example_id: str) -> bool:
-        try:
-            self.store.get(example_id)
-        except MissingExample:
-            return False
-        return True
 
     def _drop(self, ids: Sequence[str]) -> None:
         """Leave out examples that are lost."""
@@ -185,6 +184,31 @@ class StoredExamples(Examples):
             self._index.examples[acceptance] = IndexedExample(example.id, example.is_empty)
         self._write()
 
+    # --- files -----------------------------------------------------------------------------------
+
+    def load(self, path: Path | str) -> None:
+        with self._lock:
+            self._is_loading = True
+            try:
+                super().load(path)
+            finally:
+                self._is_loading = False
+                self._write()
+
+    def save_label(self, path: Path, label: str | None) -> None:
+        """Write the examples of a label, or all, to an `.examples` file.
+
+        Raises:
+            UsageError: there are none.
+            WriteError: the file system refuses.
+        """
+        with self._lock:
+            entries = list(self._entries.values())
+        ids = [entry.id for entry in entries if label in (None, entry.label)]
+        if not ids:
+            raise UsageError("there are no examples to save: accept some masks first")
+        write_examples(path, list(map(self.store.get, ids)))
+
     # --- marks -----------------------------------------------------------------------------------
 
     def mark_of(self, image: str) -> JsonObject | None:
@@ -205,11 +229,24 @@ class StoredExamples(Examples):
         with self._lock:
             return dict(self._index.marks)
 
+    def count_by_label(self) -> dict[str, tuple[int, int]]:
+        """How many accepted and rejected examples each label has."""
+        counts: dict[str, tuple[int, int]] = {}
+        with self._lock:
+            for entry in self._entries.values():
+                accepted, rejected = counts.get(entry.label, (0, 0))
+                counts[entry.label] = (
+                    accepted + (not entry.is_empty),
+                    rejected + entry.is_empty,
+                )
+        return counts
+
     def list_acceptances(self) -> list[Acceptance]:
         """What the present examples stand for, in order."""
         with self._lock:
             return list(self._entries)
 
     def _write(self) -> None:
-        with self._writing, self._lock:
-            self._index.write(self.store.folder)
+        with self._lock:
+            if not self._is_loading:
+                self._index.write(self.store.folder)
