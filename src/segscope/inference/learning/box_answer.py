@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,6 +17,7 @@ from segscope.inference.learning.stack import mix
 from segscope.inference.learning.window import SIDE, HeadWindow, describe_cells
 
 FINEST = 256  # cells along each side of the logits of a learned answer
+OVERFLOW_NOTE = "the network's answer overflowed; check its weights"
 MARGIN = 0.02  # of the longer side of the box, by which a learned answer may leave it
 
 
@@ -32,6 +35,8 @@ def learn_box(
     best = plain.candidates[0]
     cells = window.read(frame.engine, frame.features)
     own = window.sample(best.logits[None, None].float(), best.crop).flatten()
+    if not bool(own.isfinite().all()):
+        return replace(plain, note=OVERFLOW_NOTE)
     choice = choose_mixture(head, describe_cells(cells, own, window).cpu())
     if choice is None:
         return plain

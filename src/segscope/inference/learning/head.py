@@ -84,8 +84,10 @@ class SessionHead:
 
 def fit_head(examples: Sequence[Example]) -> SessionHead:
     """Learn from examples of one label and engine, of which at least one is not empty."""
-    total = _add(list(map(Sums.of, examples)))
-    left_out = _leave_out(examples, total)
+    folds = list_folds(examples)
+    parts = [_add([Sums.of(examples[i]) for i in fold]) for fold in folds]
+    total = _add(parts)
+    left_out = _leave_out(examples, folds, [total - part for part in parts])
     if left_out is None:
         penalty = USUAL_PENALTY
         prior = torch.tensor(PRIOR, dtype=torch.float64)
@@ -114,7 +116,8 @@ def list_folds(examples: Sequence[Example]) -> list[list[int]]:
     """Positions of the examples that are left out together: those of a patient; with one patient,
     those of a frame; with one frame, each by itself.
 
-    From the eleventh on they share folds. An example that comes last changes no other's fold.
+    From the eleventh on they share folds. An example of a known patient, or the one of a third or
+    later patient, changes no other's fold when it comes last.
     """
     keys: list[tuple[str, int]] = [(each.source.group, 0) for each in examples]
     if len(set(keys)) == 1:
@@ -128,16 +131,19 @@ def list_folds(examples: Sequence[Example]) -> list[list[int]]:
     return folds
 
 
-def _leave_out(examples: Sequence[Example], total: Sums) -> tuple[float, list[Tensor]] | None:
+def _leave_out(
+    examples: Sequence[Example], folds: Sequence[Sequence[int]], rests: Sequence[Sums]
+) -> tuple[float, list[Tensor]] | None:
     """The penalty with the smallest left-out error, and each example's values of the ridge that did
     not see its fold; None for a single fold.
+
+    Args:
+        rests: sums over all examples but those of each fold.
     """
-    folds = list_folds(examples)
     if len(folds) == 1:
         return None
     features = list(map(design, examples))
     best: tuple[float, float, list[Tensor]] | None = None
-    rests = [total - _add([Sums.of(examples[i]) for i in fold]) for fold in folds]
     for penalty in PENALTIES:
         values = features.copy()
         for fold, rest in zip(folds, rests, strict=True):

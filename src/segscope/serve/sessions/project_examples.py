@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from segscope.errors import SegscopeError
 from segscope.inference.learning.observation import engine_key
 from segscope.models.engine import Engine
 from segscope.serve.answers import CaseClicks, LabelExamples
-from segscope.serve.project.database import Database
+from segscope.serve.project.database import Database, Row
 from segscope.serve.project.patient_groups import PatientGroups
+from segscope.session.examples.examples import Examples
 from segscope.session.examples.session_examples import SessionExamples
 from segscope.session.examples.stored_examples import StoredExamples
 from segscope.stack import Stack
+
+log = logging.getLogger("segscope.serve")
 
 LATEST_CASES = 10  # whose clicks are listed
 
@@ -66,7 +71,7 @@ class ProjectExamples:
             model: a name by which sessions know it.
 
         Raises:
-            WriteError: their folder cannot be created.
+            OSError: their folder cannot be created.
         """
         key = engine_key(engine)
         with self._lock:
@@ -80,26 +85,27 @@ class ProjectExamples:
             self.opened(known)
         return known
 
-    def of_session(
-        self, session_id: str, image_id: str, stack: Stack, engine: Engine, model: str
-    ) -> SessionExamples:
-        """What a session learns from."""
-        examples = self.of(engine, model).examples
-        group = self._groups.find(image_id, stack)
-        return SessionExamples(examples, session_id, group, updates_at_once=False)
+    def find(self, examples: Examples) -> ModelExamples:
+        """The model that examples of this project belong to."""
+        with self._lock:
+            return next(each for each in self._models.values() if each.examples is examples)
+
+    def of_session(self, row: Row, stack: Stack, engine: Engine) -> SessionExamples | None:
+        """What the session of a row learns from; None where the disk does not hold examples."""
+        try:
+            examples = self.of(engine, row["model"]).examples
+            group = self._groups.find(row["image_id"], stack)
+        except (SegscopeError, OSError) as error:
+            log.warning("sessions do not learn: %s", error)
+            return None
+        return SessionExamples(examples, row["id"], group, updates_at_once=False)
 
     def remove_session(self, session_id: str) -> None:
         """Forget the examples of a session that is erased."""
         with self._lock:
             known = list(self._models.values())
         for each in known:
-            each.examples.restrict(session_id, ())
-            each.examples.mark(session_id, None)
-
-    def all(self) -> list[ModelExamples]:
-        """The examples of every model that was used since the server started."""
-        with self._lock:
-            return list(self._models.values())
+            each.examples.remove_image(session_id)
 
     # --- descriptions ----------------------------------------------------------------------------
 

@@ -216,13 +216,20 @@ class StoredExamples(Examples):
         with self._lock:
             return self._index.marks.get(image)
 
-    def mark(self, image: str, value: JsonObject | None) -> None:
-        """Note what the examples of an image were made of; None for an image that is gone."""
+    def mark(self, image: str, value: JsonObject) -> None:
+        """Note what the examples of an image were made of."""
         with self._lock:
             self._index.marks.pop(image, None)
-            if value is not None:
-                self._index.marks[image] = value
+            self._index.marks[image] = value
         self._write()
+
+    def remove_image(self, image: str) -> None:
+        """Forget everything about an image."""
+        self.restrict(image, ())
+        with self._lock:
+            mark = self._index.marks.pop(image, None)
+        if mark is not None:
+            self._write()
 
     def marks(self) -> dict[str, JsonObject]:
         """The marks by image, the latest last."""
