@@ -135,9 +135,7 @@ def test_an_erased_session_teaches_nothing(serve: Serve, pairs: Path) -> None:
     server = serve()
     accept_pairs(server)
     server.ask("DELETE", "?erase=true", status=204)
-    with_two = server.workspace.examples.of(
-        server.workspace.engines.get(None), "mini"
-    ).examples
+    with_two = server.workspace.examples.of(server.workspace.engines.get(None), "mini").examples
     assert len(with_two) == 2
 
 

@@ -94,7 +94,6 @@ class TestAnswers:
         with pytest.raises(PromptError, match="empty"):
             no_examples.add(stack, np.zeros_like(truth))
 
-
     def test_a_mask_too_thin_in_its_box_is_no_example(self, no_examples: Examples) -> None:
         stack, truth = draw_pair(0)
         line = np.zeros_like(truth)

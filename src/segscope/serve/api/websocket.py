@@ -17,9 +17,10 @@ from starlette.websockets import WebSocketState
 
 from segscope.errors import SegscopeError, UsageError
 from segscope.serve import tokens
+from segscope.serve.answers import LearningState
 from segscope.serve.api import command_handlers
 from segscope.serve.api.command_handlers import Reply
-from segscope.serve.api.command_schemas import COMMANDS, HoverRequest
+from segscope.serve.api.command_schemas import COMMANDS, HoverRequest, LearningRequest
 from segscope.serve.api.error_responses import error_answer, paragraph_of
 from segscope.serve.api.packets import event_to_json, packet
 from segscope.serve.errors import Expired, ServeError, TooLarge

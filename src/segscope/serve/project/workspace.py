@@ -27,8 +27,8 @@ from segscope.serve.project.worklist import Worklist
 from segscope.serve.sessions.events import EventBus
 from segscope.serve.sessions.example_updates import ExampleUpdates
 from segscope.serve.sessions.jobs import Jobs
-from segscope.serve.sessions.model_pool import ModelPool
 from segscope.serve.sessions.learning_service import LearningService
+from segscope.serve.sessions.model_pool import ModelPool
 from segscope.serve.sessions.project_examples import ProjectExamples
 from segscope.serve.sessions.registry import SessionRegistry
 from segscope.serve.sessions.service import SessionService

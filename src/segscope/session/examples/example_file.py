@@ -88,9 +88,10 @@ def read_means(path: Path) -> NDArray[np.float32]:
 
     try:
         with safe_open(path, "numpy") as file:
-            return np.asarray(file.get_tensor("0.means"), np.float32)
+            means = np.asarray(file.get_tensor("0.means"), np.float32)
     except (OSError, SafetensorError, ValueError) as error:
         raise ReadError(f"cannot read {path}: {error}") from error
+    return means
 
 
 def _to_json(example: Example) -> JsonObject:

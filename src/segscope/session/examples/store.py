@@ -55,6 +55,10 @@ class ExampleStore:
             raise MissingExample(f"example {example_id} was changed after it was stored")
         return example
 
+    def discard(self, example_id: str) -> None:
+        """Remove the file of an example, so that it can be stored again."""
+        self.path(example_id).unlink(missing_ok=True)
+
     def holds(self, example_id: str) -> bool:
         """Whether the file of an example is there."""
         return self.path(example_id).exists()

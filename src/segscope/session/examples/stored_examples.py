@@ -57,11 +57,9 @@ class StoredExamples(Examples):
             except ReadError:
                 lost.append(acceptance)
                 continue
-            self._entries[acceptance] = Entry(
-                example.id, acceptance.label, example.is_empty, means
-            )
+            self._entries[acceptance] = Entry(example.id, acceptance.label, example.is_empty, means)
         for acceptance in lost:
-            del index.examples[acceptance]
+            self.store.discard(index.examples.pop(acceptance).id)
             index.marks.pop(acceptance.image, None)
         return index
 
@@ -129,7 +127,7 @@ class StoredExamples(Examples):
             lost = [key for key, entry in self._entries.items() if entry.id in ids]
             for acceptance in lost:
                 del self._entries[acceptance]
-                del self._index.examples[acceptance]
+                self.store.discard(self._index.examples.pop(acceptance).id)
                 self._index.marks.pop(acceptance.image, None)
         self._write()
 
