@@ -20,7 +20,7 @@ from segscope.inference.learning.head import (
     list_folds,
     score_network,
 )
-from segscope.inference.learning.ridge import Ridge, Sums, design
+from segscope.inference.learning.ridge import Ridge, StandardSums, Sums, design
 from segscope.inference.learning.stack import mix
 
 
@@ -78,7 +78,7 @@ class TestLeavingOut:
         refits = {}
         for penalty in PENALTIES:
             rest = Sums.of(examples[1]) + Sums.of(examples[2]) + Sums.of(examples[3])
-            values = Ridge.fit(rest, penalty)(design(examples[0]))
+            values = Ridge.fit(StandardSums.of(rest), penalty)(design(examples[0]))
             logits = torch.from_numpy(examples[0].logits).double()
             in_box = torch.from_numpy(examples[0].in_box)
             masks = (mix(head.mixtures, logits, values) > 0) & in_box
@@ -91,7 +91,7 @@ class TestLeavingOut:
         head = fit_head([observe()])
         assert head.left_out_score() is None
         assert bool(head.scores.isnan().all())
-        usual = Ridge.fit(Sums.of(observe()), USUAL_PENALTY)
+        usual = Ridge.fit(StandardSums.of(Sums.of(observe())), USUAL_PENALTY)
         assert torch.allclose(head.ridge.weights, usual.weights)
         assert is_silent(head, observe())
 

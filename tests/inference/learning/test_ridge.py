@@ -11,6 +11,7 @@ from segscope.inference.learning.ridge import (
     LEAST_SPREAD,
     WEIGHT,
     Ridge,
+    StandardSums,
     Sums,
     cell_weights,
     design,
@@ -22,7 +23,7 @@ def fit(examples: list[Example], penalty: float) -> Ridge:
     total = Sums.of(examples[0])
     for example in examples[1:]:
         total = total + Sums.of(example)
-    return Ridge.fit(total, penalty)
+    return Ridge.fit(StandardSums.of(total), penalty)
 
 
 def solve_directly(examples: list[Example], penalty: float) -> tuple[np.ndarray, float]:
@@ -58,7 +59,7 @@ def test_taking_an_example_out_of_the_sums_equals_a_fit_without_it() -> None:
     total = Sums.of(examples[0])
     for example in examples[1:]:
         total = total + Sums.of(example)
-    without = Ridge.fit(total - Sums.of(examples[2]), 3.0)
+    without = Ridge.fit(StandardSums.of(total - Sums.of(examples[2])), 3.0)
     again = fit(examples[:2] + examples[3:], 3.0)
     assert torch.allclose(without.weights, again.weights, rtol=1e-8, atol=1e-11)
 
