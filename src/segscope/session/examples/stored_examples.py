@@ -246,6 +246,11 @@ class StoredExamples(Examples):
                 )
         return counts
 
+    def list_ids(self, label: str) -> tuple[str, ...]:
+        """Ids of all examples of a label, in order."""
+        with self._lock:
+            return tuple(entry.id for entry in self._entries.values() if entry.label == label)
+
     def list_acceptances(self) -> list[Acceptance]:
         """What the present examples stand for, in order."""
         with self._lock:
