@@ -17,9 +17,8 @@ from segscope.errors import PromptError, UsageError
 from segscope.inference.answers import PromptedFrame
 from segscope.inference.crop import EncodedFrames
 from segscope.inference.learning.example import Example, Source
-from segscope.inference.learning.head import SessionHead, fit_head
+from segscope.inference.learning.head import KnownSums, SessionHead, fit_head
 from segscope.inference.learning.observation import engine_key, make_example, suits_grid
-from segscope.inference.learning.ridge import FoldSums
 from segscope.masks import encode_runs
 from segscope.models.engine import Engine
 from segscope.prompts import MaskPrompt, check_prompts
@@ -85,7 +84,7 @@ class Examples:
         self.store = ExampleStore(None if folder is None else Path(folder))
         self._entries: dict[Acceptance, _Entry] = {}
         self._heads: OrderedDict[tuple[str, ...], SessionHead] = OrderedDict()
-        self._sums: dict[str, FoldSums] = {}
+        self._sums: dict[str, KnownSums] = {}
         self._lock = threading.RLock()
 
     def __enter__(self) -> Examples:
@@ -168,7 +167,7 @@ class Examples:
         with self._lock:
             if key not in self._heads:
                 examples = list(map(self.store.get, key))
-                known = self._sums.setdefault(examples[0].source.label, FoldSums())
+                known = self._sums.setdefault(examples[0].source.label, KnownSums())
                 self._heads[key] = fit_head(examples, known)
                 while len(self._heads) > HEADS:
                     self._heads.popitem(last=False)
