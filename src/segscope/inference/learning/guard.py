@@ -6,6 +6,7 @@ shrunk towards a small loss, less a multiple of its uncertainty, is what can be 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,27 @@ PRIOR_SPREAD = 0.03  # Dice
 
 
 @dataclass(frozen=True, slots=True)
+class GuardRule:
+    """What is asked of a learned answer before it takes the place of the plain one.
+
+    Attributes:
+        mixtures: how many of the first mixtures take part; None for all.
+        least_gain: Dice that must be expected above the plain answer's.
+        farthest: distance to the nearest example from which on the plain answer stays.
+    """
+
+    mixtures: int | None = None
+    least_gain: float = 0.0
+    farthest: float = math.inf
+
+
+PROMPTED = GuardRule()
+# the network is told more on a tracked frame than by a box, from which the gains are estimated;
+# chosen on validation volumes and videos
+TRACKED = GuardRule(mixtures=1, least_gain=0.04, farthest=0.55)
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """The mixture that is expected to help most.
 
@@ -35,18 +57,28 @@ class Choice:
     gain: float
 
 
-def choose_mixture(head: SessionHead, means: Tensor) -> Choice | None:
+def choose_mixture(head: SessionHead, means: Tensor, rule: GuardRule = PROMPTED) -> Choice | None:
     """The mixture to use for a window, or None for the plain answer.
 
     Args:
         means: (2 channel,) of the window, see `Example.means`.
+        rule: what is asked of it.
     """
-    gains = expect_gains(head, means)
+    gains = expect_gains(head, means)[: rule.mixtures]
     best = int(gains.argmax())
     gain = float(gains[best])
-    if not gain > 0:
+    if not gain > rule.least_gain:
+        return None
+    if float(measure_distances(head, means).min()) > rule.farthest:
         return None
     return Choice(best, gain)
+
+
+def can_help(head: SessionHead, rule: GuardRule) -> bool:
+    """Whether there is a window for which `choose_mixture` may choose one: no window is expected to
+    gain more than the example that gained most.
+    """
+    return bool((head.gains[:, : rule.mixtures] > rule.least_gain).any())
 
 
 def expect_gains(head: SessionHead, means: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from segscope.inference.answers import PromptedFrame
 from segscope.inference.constants import OUTSIDE
-from segscope.inference.learning.guard import choose_mixture
+from segscope.inference.learning.guard import PROMPTED, GuardRule, choose_mixture
 from segscope.inference.learning.head import SessionHead
 from segscope.inference.learning.stack import mix
 from segscope.inference.learning.window import SIDE, HeadWindow, describe_cells
@@ -37,15 +37,17 @@ def learn_window(
     window: HeadWindow,
     own: Tensor,
     margin: float,
+    rule: GuardRule = PROMPTED,
 ) -> WindowAnswer | None:
     """The learned answer in a window, or None where the plain one is expected to be as good.
 
     Args:
         own: (CELLS,) logits of the network.
         margin: of the longer side of the box, by which the answer may leave it.
+        rule: what is asked of it.
     """
     cells = window.read(frame.engine, frame.features)
-    choice = choose_mixture(head, describe_cells(cells, own, window).cpu())
+    choice = choose_mixture(head, describe_cells(cells, own, window).cpu(), rule)
     if choice is None:
         return None
     features = torch.cat([cells, window.places().to(cells.device)], 1)
