@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from segscope.inference.answers import MaskCandidate, PromptedFrame, PromptedMasks
 from segscope.inference.crop import Xyxy
 from segscope.inference.learning.head import SessionHead
 from segscope.inference.learning.window import HeadWindow
 from segscope.inference.learning.window_answer import learn_window
 
+OVERFLOW_NOTE = "the network's answer overflowed; check its weights"
 MARGIN = 0.02  # of the longer side of the box, by which a learned answer may leave it
 
 
@@ -24,6 +27,8 @@ def learn_box(
     window = HeadWindow.around(box, frame.size_hw)
     best = plain.candidates[0]
     own = window.sample(best.logits[None, None].float(), best.crop).flatten()
+    if not bool(own.isfinite().all()):
+        return replace(plain, note=OVERFLOW_NOTE)
     learned = learn_window(frame, head, window, own, MARGIN)
     if learned is None:
         return plain
