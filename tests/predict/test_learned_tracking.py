@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from support.learning import SIZE, box_of, dice, draw_pair, draw_pair_volume, teach
+from support.learning import SIZE, dice, draw_pair, draw_pair_volume, teach
 
 from segscope.inference.answers import MaskCandidate, PromptedFrame
 from segscope.inference.crop import Crop
@@ -239,4 +239,5 @@ def test_every_engine_learns_while_it_tracks(
                 runs.append(np.stack([answer.logits for answer in answers]))
     assert LEARNED in notes[0]
     assert notes[0] == notes[1]
-    assert np.array_equal(*runs)
+    first, second = runs
+    assert np.array_equal(first, second)
