@@ -185,6 +185,15 @@ class SessionState:
             )
         return self.learning.examples.head(ids)
 
+    def heads(self, examples: ExampleIds) -> dict[int, SessionHead]:
+        """The heads of examples by object.
+
+        Raises:
+            MissingExample: one of them is not in the store.
+        """
+        heads = {object_id: self.head(ids) for object_id, ids in examples.items()}
+        return {object_id: head for object_id, head in heads.items() if head is not None}
+
     # --- changes; the objects must not be shared --------------------------------------------------
 
     def answer(self, prompts: Sequence[Prompt], examples: ExampleIds) -> FrameMask:

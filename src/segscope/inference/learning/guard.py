@@ -25,12 +25,30 @@ from segscope.inference.learning.likeness import (
 from segscope.inference.learning.overlap import dice
 from segscope.inference.learning.window import HeadWindow, describe_cells
 
-FARTHEST = 0.9  # distance to the nearest example from which on the head stays silent
 NEAR = 0.8  # distance at which an example counts 1/e
 SHRINKAGE = 0.3  # examples without gain that are added to those near the window
 PRICE = 0.15  # Dice that has to be gained for each unit of change
 SURPRISE = 0.5  # the same, for change beyond what is usual by more than SLACK
 SLACK = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class GuardRule:
+    """What is asked of a learned answer before it takes the place of the plain one.
+
+    Attributes:
+        least_gain: Dice, less the price of the change, that must be expected.
+        farthest: distance to the nearest example from which on the plain answer stays.
+    """
+
+    least_gain: float = 0.0
+    farthest: float = 0.9
+
+
+PROMPTED = GuardRule()
+# the network is told more on a tracked frame than by a box, from which the gains are estimated;
+# chosen on validation volumes and videos
+TRACKED = GuardRule(least_gain=0.04, farthest=0.7)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +65,11 @@ class LearnedLogits:
 
 
 def answer_window(
-    head: SessionHead, window: HeadWindow, cells: Tensor, own: Tensor
+    head: SessionHead,
+    window: HeadWindow,
+    cells: Tensor,
+    own: Tensor,
+    rule: GuardRule = PROMPTED,
 ) -> LearnedLogits | None:
     """The learned answer in a window, or None where the plain one is expected to be as good.
 
@@ -55,6 +77,7 @@ def answer_window(
         window: of the object.
         cells: (CELLS, channel) features.
         own: (CELLS,) logits of the network.
+        rule: what is asked of the answer.
     """
     in_box = window.in_box().to(own.device)
     means = describe_cells(cells, own, window).cpu()
@@ -64,7 +87,7 @@ def answer_window(
     shapes_apart = shape_distances(head.descriptions, shape)
     squares = features_apart**2 + shapes_apart**2
     known = ~head.gains.isnan().any(1)
-    if not bool(known.any()) or not float(squares[known].min()) < FARTHEST**2:
+    if not bool(known.any()) or not float(squares[known].min()) < rule.farthest**2:
         return None
     local = head.local_ridge(features_apart)
     places = window.places().to(cells.device)
@@ -73,9 +96,16 @@ def answer_window(
     changes = 1 - dice(masks, own > 0, torch.ones_like(own)).double().cpu()
     gains = expect_gains(head, squares, changes)
     best = int(gains.argmax())
-    if not float(gains[best]) > 0:
+    if not float(gains[best]) > rule.least_gain:
         return None
     return LearnedLogits(candidates[best], float(gains[best]))
+
+
+def can_help(head: SessionHead, rule: GuardRule) -> bool:
+    """Whether there is a window that may get a learned answer: none is expected to gain more than
+    the example that gained most.
+    """
+    return bool((head.gains > rule.least_gain).any())
 
 
 def expect_gains(head: SessionHead, squares: Tensor, changes: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from segscope.inference.answers import PromptedFrame
 from segscope.inference.constants import OUTSIDE
-from segscope.inference.learning.guard import LearnedLogits, answer_window
+from segscope.inference.learning.guard import PROMPTED, GuardRule, LearnedLogits, answer_window
 from segscope.inference.learning.head import SessionHead
 from segscope.inference.learning.window import SIDE, HeadWindow
 
@@ -22,6 +22,7 @@ def learn_window(
     window: HeadWindow,
     own: Tensor,
     margin: float,
+    rule: GuardRule = PROMPTED,
 ) -> LearnedLogits | None:
     """Learned logits (row, column) over the window's crop, or None where the plain answer is
     expected to be as good.
@@ -29,9 +30,10 @@ def learn_window(
     Args:
         own: (CELLS,) logits of the network.
         margin: of the longer side of the box, by which the answer may leave it.
+        rule: what is asked of it.
     """
     cells = window.read(frame.engine, frame.features)
-    learned = answer_window(head, window, cells, own)
+    learned = answer_window(head, window, cells, own, rule)
     if learned is None:
         return None
     logits = _cut_to_box(window, learned.logits.view(SIDE, SIDE), margin)
