@@ -24,7 +24,7 @@ from segscope.evaluate.rows import (
     select,
     select_plain,
 )
-from segscope.evaluate.run import Evaluation, EvaluationSettings, Load
+from segscope.evaluate.run import Evaluation, EvaluationSettings
 from segscope.evaluate.tables import (
     overall,
     render_calibration,
@@ -40,6 +40,7 @@ from segscope.evaluate.tables import (
     render_strata,
     undisturbed,
 )
+from segscope.evaluate.workers import Load
 from segscope.files import atomic
 from segscope.overlay import colour_of
 
