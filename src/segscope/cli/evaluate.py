@@ -134,21 +134,21 @@ class CaseOptions:
 
 @dataclass(frozen=True, slots=True)
 class SeriesOptions:
-    """Whether pictures are annotated one after the other, learning from those before."""
+    """Whether images are annotated one after the other, learning from those before."""
 
     series: Annotated[
         bool,
         typer.Option(
             "--series",
-            help="Annotate the pictures of each class one after the other, without learning and "
+            help="Annotate the images of each class one after the other, without learning and "
             "with what was accepted before.",
         ),
     ] = False
     orders: Annotated[
         int, typer.Option(min=1, help="Orders in which a series is annotated; with --series.")
     ] = 3
-    pictures: Annotated[
-        int, typer.Option(min=5, help="At most this many pictures of a series; with --series.")
+    images: Annotated[
+        int, typer.Option(min=5, help="At most this many images of a series; with --series.")
     ] = 20
 
 
@@ -178,7 +178,7 @@ def evaluate(
     --out receives a report (report.html, one file that works offline), all measurements (rows.csv,
     rows.parquet) and means with confidence intervals (summary.json). Run the same command again to
     continue an interrupted evaluation. With --series, the report shows what learning from accepted
-    pictures saves.
+    images saves.
     """
     if list_protocols:
         _list_protocols(as_json)
@@ -253,7 +253,7 @@ class Evaluate:
         from segscope.evaluate.series.report import write_series_report
         from segscope.evaluate.series.run import SeriesSettings, evaluate_series
 
-        settings = SeriesSettings(self._settings(), options.orders, options.pictures)
+        settings = SeriesSettings(self._settings(), options.orders, options.images)
         with console.progress("annotating", quiet=self.as_json) as advance:
             result = evaluate_series(
                 settings, self.out, self._loader(), workers=self._workers(), progress=advance

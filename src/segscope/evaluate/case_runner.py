@@ -55,7 +55,7 @@ class Task:
         return f"{self.dataset}\t{self.case.id}\t{self.model}"
 
     @property
-    def images(self) -> tuple[Path, ...]:
+    def files(self) -> tuple[Path, ...]:
         return (self.case.image,)
 
 

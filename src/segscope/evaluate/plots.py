@@ -92,7 +92,7 @@ def _fill_band(axes: Axes, x: ArrayLike, line: Line, colour: str) -> None:
 
 
 def series(lines: Sequence[Line], figure: str, title: str, y: str) -> str:
-    """A figure by number of accepted pictures, with bands: without and with learning."""
+    """A figure by number of accepted images, with bands: without and with learning."""
     drawing, axes = _axes(4.2, 2.9)
     for colour, line in zip(COLOURS, lines, strict=False):
         label = "without learning"
@@ -104,7 +104,7 @@ def series(lines: Sequence[Line], figure: str, title: str, y: str) -> str:
     axes.set_ylim(bottom=0)
     axes.locator_params(axis="x", integer=True)
     axes.legend(fontsize=7, frameon=False, loc="best")
-    return _svg(drawing, axes, title, "accepted pictures", y)
+    return _svg(drawing, axes, title, "accepted images", y)
 
 
 def boxes(values: Mapping[str, Mapping[str, Sequence[float]]], title: str, y: str) -> str:

@@ -31,7 +31,7 @@ class AnyTask(Protocol):
     def model(self) -> str: ...
 
     @property
-    def images(self) -> Sequence[Path]:
+    def files(self) -> Sequence[Path]:
         """Files or folders that it reads."""
 
 
@@ -91,7 +91,7 @@ def measure(
 def _input_bytes(task: AnyTask) -> int:
     """Size of the input. Large tasks come first, so that no worker ends alone with one of them."""
     total = 0
-    for path in task.images:
+    for path in task.files:
         files = [path]
         if path.is_dir():
             files = list(path.rglob("*"))

@@ -1,7 +1,7 @@
-"""The simulated annotator of a series: prompts and corrects each picture until its mask is good
+"""The simulated annotator of a series: prompts and corrects each image until its mask is good
 enough, accepts it, and goes on.
 
-Every picture is answered twice, without learning and with what was accepted before it. A mask below
+Every image is answered twice, without learning and with what was accepted before it. A mask below
 the Dice that counts as good enough after the last round is drawn by hand: the truth is accepted
 then. What is accepted does not depend on the answers without learning.
 """
@@ -21,7 +21,7 @@ from segscope.evaluate.case_runner import peak_bytes, seeded_generator
 from segscope.evaluate.protocol import Protocol, Setting
 from segscope.evaluate.results_log import Row
 from segscope.evaluate.rollout import RolloutOptions, Round, roll_out
-from segscope.evaluate.series.pictures import Picture, PictureReader, Series, order_pictures
+from segscope.evaluate.series.images import ImageReader, Series, SeriesImage, order_images
 from segscope.metrics.overlap import dice
 from segscope.models.engine import Engine
 from segscope.session.examples import Examples
@@ -48,8 +48,8 @@ class SeriesTask:
         return f"{self.series.dataset}\t{self.series.label}\t{self.order}\t{self.model}"
 
     @property
-    def images(self) -> tuple[Path, ...]:
-        return tuple(dict.fromkeys(picture.case.image for picture in self.series.pictures))
+    def files(self) -> tuple[Path, ...]:
+        return tuple(dict.fromkeys(image.case.image for image in self.series.images))
 
 
 def accepted_dice(setting: Setting) -> float:
@@ -66,7 +66,7 @@ def accepting_plan(plans: Sequence[Plan]) -> Plan:
 
 
 def run_series(task: SeriesTask, engine: Engine, protocol: Protocol) -> list[Row]:
-    """Rows of a series: one for each picture and plan, without and with learning. A series with a
+    """Rows of a series: one for each image and plan, without and with learning. A series with a
     case that cannot be read gives one row with the reason.
     """
     head: Row = {
@@ -87,7 +87,7 @@ def run_series(task: SeriesTask, engine: Engine, protocol: Protocol) -> list[Row
 
 
 class _Annotator:
-    """Goes through the pictures of a series.
+    """Goes through the images of a series.
 
     Attributes:
         case: id of the one in work.
@@ -104,31 +104,31 @@ class _Annotator:
         self.case = ""
 
     def go_through(self) -> Iterator[Row]:
-        reader = PictureReader()
-        pictures = order_pictures(self.task.series, self.seed, self.task.order)
+        reader = ImageReader()
+        images = order_images(self.task.series, self.seed, self.task.order)
         with Examples(self.engine) as examples:
-            for position, picture in enumerate(pictures, start=1):
-                self.case = picture.case.id
-                stack, truth = reader.read(picture)
-                rows, mask = self._annotate(picture, stack, truth, examples)
+            for position, image in enumerate(images, start=1):
+                self.case = image.case.id
+                stack, truth = reader.read(image)
+                rows, mask = self._annotate(image, stack, truth, examples)
                 yield from ({"position": position, **row} for row in rows)
                 label = self.task.series.label
-                examples.add(stack, mask, label=label, group=_group(picture))
+                examples.add(stack, mask, label=label, group=_group(image))
 
     def _annotate(
-        self, picture: Picture, stack: Stack, truth: Mask, examples: Examples
+        self, image: SeriesImage, stack: Stack, truth: Mask, examples: Examples
     ) -> tuple[list[Row], Mask]:
-        """Rows of a picture, and the mask that is accepted in the end."""
+        """Rows of a image, and the mask that is accepted in the end."""
         rows = []
         accepted = truth
         last = accepting_plan(self.plans)
         head: Row = {
-            "case": picture.case.id,
-            "group": _group(picture),
-            "split": picture.case.split,
-            "modality": picture.case.modality or "",
-            "frame": picture.frame,
-            "object": picture.object,
+            "case": image.case.id,
+            "group": _group(image),
+            "split": image.case.split,
+            "modality": image.case.modality or "",
+            "frame": image.frame,
+            "object": image.object,
             "pixels": int(truth.sum()),
             "examples": len(examples),
         }
@@ -138,7 +138,7 @@ class _Annotator:
                 if learning:
                     start.state.learning = examples_of(stack, self.engine, examples)
                 for plan in self.plans:
-                    rounds = self._roll_out(start, plan, picture, truth)
+                    rounds = self._roll_out(start, plan, image, truth)
                     row = self._score(rounds, plan, truth)
                     rows.append({**head, "learning": learning, "prompt": str(plan), **row})
                     if learning and plan is last and row["accepted"]:
@@ -146,10 +146,10 @@ class _Annotator:
         return rows, accepted
 
     def _roll_out(
-        self, start: Interaction, plan: Plan, picture: Picture, truth: Mask
+        self, start: Interaction, plan: Plan, image: SeriesImage, truth: Mask
     ) -> list[Round]:
         rng = seeded_generator(
-            self.seed, self.task.series.dataset, picture.case.id, picture.object, str(plan)
+            self.seed, self.task.series.dataset, image.case.id, image.object, str(plan)
         )
         options = RolloutOptions(self.setting)
         return list(roll_out(start, plan, truth[None], rng, options))
@@ -175,5 +175,5 @@ class _Annotator:
         }
 
 
-def _group(picture: Picture) -> str:
-    return picture.case.group or picture.case.id
+def _group(image: SeriesImage) -> str:
+    return image.case.group or image.case.id

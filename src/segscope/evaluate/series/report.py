@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,12 +23,12 @@ from segscope.metrics.intervals import LEAST_PATIENTS
 
 SECTIONS = (
     ("overview", "Overview"),
-    ("curves", "Picture by picture"),
+    ("curves", "Image by image"),
     ("series", "Series"),
     ("how", "How"),
 )
 TITLES = {
-    "first_dice": "Dice of the first answer",
+    "first_dice": "first Dice",
     "unchanged": "accepted unchanged",
     "rounds": "rounds until accepted",
 }
@@ -57,13 +58,13 @@ def _context(result: SeriesEvaluation, settings: SeriesSettings) -> dict[str, An
         "warnings": summary.warnings,
         "failed": summary.failed,
         "sections": SECTIONS,
-        "first": FROM,
+        "first_number": FROM,
         "dice": f"{accepted_dice(protocol.image):.2f}",
         "loss": LOSS,
         "overview": mark(_render_lines(select(summary.lines, series=ALL), "")),
         "figures": list(map(mark, _draw_curves(summary.curves))),
         "series": list(map(mark, _render_series(summary.lines))),
-        "pictures": settings.pictures,
+        "images": settings.images,
         "orders": settings.orders,
         "least_patients": LEAST_PATIENTS,
         "machine": describe_cpus(summary.machine),
@@ -105,35 +106,37 @@ def _render_lines(lines: Sequence[Line], caption: str) -> str:
     if not caption:
         head = ["model", "prompt"]
     text_columns = len(head)
-    for name in names:
-        head += [TITLES[name], "with learning", "change"]
-    head += ["fewer rounds", "lose", "learned", "pictures", "patients"]
+    head += [TITLES[name] for name in names]
+    if "rounds" in names:
+        head.append("fewer rounds")
+    head += ["lose", "learned", "images", "patients"]
     body: list[list[Cell]] = []
     for line in lines:
         cells: list[Cell] = [line["series"]]
         if not caption:
             cells = [line["model"], line["prompt"]]
-        for name in names:
-            cells += _format_figure(name, line["figures"].get(name))
-        shares = map(_format_share, (line["fewer"], line["lost"], line["learned"]))
+        cells += [_format_figure(name, line["figures"].get(name)) for name in names]
+        if "rounds" in names:
+            cells.append(_format_share(line["fewer"]))
+        shares = map(_format_share, (line["lost"], line["learned"]))
         body.append([*cells, *shares, line["n"], line["n_patients"]])
     return render_table(head, body, caption, text_columns)
 
 
-def _format_figure(name: str, figure: Mapping[str, Any] | None) -> list[Cell]:
+def _format_figure(name: str, figure: Mapping[str, Any] | None) -> Cell:
+    """Without and with learning; below, the change and its interval."""
     if figure is None:
-        return [DASH, DASH, DASH]
+        return DASH
     digits = 3
     if name == "rounds":
         digits = 1
+    before, after = (format_number(figure[key], digits) for key in ("without", "with"))
     change = f"{figure['change']:+.{digits}f}"
     if not math.isnan(figure["low"]):
-        limits = f"{figure['low']:+.{digits}f} to {figure['high']:+.{digits}f}"
-        change += f" <small>{limits}</small>"
+        change += f" ({figure['low']:+.{digits}f} to {figure['high']:+.{digits}f})"
     if figure["note"]:
-        change += f" <small>{figure['note']}</small>"
-    values = [format_number(figure[key], digits) for key in ("without", "with")]
-    return [*values, Html(change)]
+        change += f"</small> <small>{html.escape(figure['note'])}"
+    return Html(f"{before} → {after} <small>{change}</small>")
 
 
 def _format_share(share: float) -> str:

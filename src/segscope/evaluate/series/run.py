@@ -20,13 +20,13 @@ from segscope.evaluate.run import (
     write_results,
 )
 from segscope.evaluate.series.annotator import SeriesTask, run_series
-from segscope.evaluate.series.pictures import Series, list_series
+from segscope.evaluate.series.images import Series, list_series
 from segscope.evaluate.series.summary import SeriesSummary, summarise_series
 from segscope.evaluate.workers import Load, Progress, Worker, measure
 from segscope.models.engine import Engine
 from segscope.models.segmenter import Segmenter
 
-LEAST_PICTURES = 5  # of a series: three to learn from first, and two more
+LEAST_IMAGES = 5  # of a series: three to learn from first, and two more
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +36,20 @@ class SeriesSettings:
     Attributes:
         evaluation: data sets, models and protocol.
         orders: in which each series is annotated, from scratch each time.
-        pictures: of a series at most.
+        images: of a series at most.
     """
 
     evaluation: EvaluationSettings
     orders: int = 3
-    pictures: int = 20
+    images: int = 20
 
     def check(self) -> None:
         """Raise UsageError for a protocol or numbers with which there are no series."""
         self.evaluation.check()
         if self.orders < 1:
             raise UsageError(f"orders must be 1 or more, got {self.orders}")
-        if self.pictures < LEAST_PICTURES:
-            raise UsageError(f"a series has {LEAST_PICTURES} pictures or more, got {self.pictures}")
+        if self.images < LEAST_IMAGES:
+            raise UsageError(f"a series has {LEAST_IMAGES} images or more, got {self.images}")
         protocol = self.evaluation.protocol
         plans = protocol.image.prompts
         if not plans or any(plan.opening == "everything" for plan in plans):
@@ -61,7 +61,7 @@ class SeriesSettings:
     def header(self, engines: Mapping[str, Engine | Segmenter]) -> dict[str, Any]:
         """Plain values that identify an evaluation, for its log and its summary."""
         header = self.evaluation.header(engines)
-        return {**header, "series": {"orders": self.orders, "pictures": self.pictures}}
+        return {**header, "series": {"orders": self.orders, "images": self.images}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class SeriesEvaluation:
     """Results of series.
 
     Attributes:
-        rows: one for each model, series, order, picture and prompt, without and with learning.
+        rows: one for each model, series, order, image and prompt, without and with learning.
         summary: see `segscope.evaluate.series.summary`.
         folder: of rows.csv, rows.parquet, summary.json and the log of results.
     """
@@ -87,12 +87,12 @@ def evaluate_series(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> SeriesEvaluation:
-    """Annotate the pictures of data sets one after the other, without and with learning.
+    """Annotate the images of data sets one after the other, without and with learning.
 
     The figures depend on neither the number of workers nor an interruption.
 
     Args:
-        settings: data sets, models and protocol; number of orders and of pictures.
+        settings: data sets, models and protocol; number of orders and of images.
         out: folder for the results; an interrupted evaluation with the same settings is resumed.
         load: loads the engine of a model, as for `segscope.evaluate.run.evaluate`.
         workers: number of processes.
@@ -138,19 +138,19 @@ def _check_engines(engines: Mapping[str, Engine | Segmenter]) -> None:
 
 
 def _list_series(settings: SeriesSettings) -> list[Series]:
-    """All series with enough pictures."""
+    """All series with enough images."""
     evaluation = settings.evaluation
     series: list[Series] = []
     for dataset in evaluation.datasets:
         cases = select_cases(dataset, evaluation.split, evaluation.max_cases)
         if cases:
-            series += list_series(dataset, cases, evaluation.protocol, settings.pictures)
-    long_enough = [each for each in series if len(each.pictures) >= LEAST_PICTURES]
+            series += list_series(dataset, cases, evaluation.protocol, settings.images)
+    long_enough = [each for each in series if len(each.images) >= LEAST_IMAGES]
     if long_enough:
         return long_enough
-    lengths = ", ".join(f"{each.dataset} {each.label}: {len(each.pictures)}" for each in series)
+    lengths = ", ".join(f"{each.dataset} {each.label}: {len(each.images)}" for each in series)
     raise UsageError(
-        f"no class has {LEAST_PICTURES} pictures with an object of at least "
+        f"no class has {LEAST_IMAGES} images with an object of at least "
         f"{evaluation.protocol.least_pixels} pixels ({lengths or 'there are none'}); name a larger "
         "data set, or lower least_pixels in a protocol of your own"
     )

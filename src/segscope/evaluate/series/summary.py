@@ -1,4 +1,4 @@
-"""Summary of series: what learning changes from the fourth picture on, and picture by picture."""
+"""Summary of series: what learning changes from the fourth image on, and image by image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from segscope.evaluate.rows import Line, column_of, group_rows, mean_of, select,
 from segscope.metrics.intervals import LEAST_PATIENTS, Interval, mean_interval_of_sets
 from segscope.simulate.plan import Plan
 
-FROM = 4  # number of the first picture that counts: three are examples by then
+FROM = 4  # number of the first image that counts: three are examples by then
 LOSS = 0.02  # Dice; a first answer that loses more than this is counted
 FIGURES = ("first_dice", "unchanged", "rounds")
 
@@ -29,9 +29,9 @@ class SeriesSummary:
         machine: where it ran.
         warnings: what to know before believing a figure.
         failed: series that could not be evaluated, with the reason.
-        lines: one for each series (and `ALL`), model and prompt, from the fourth picture on: each
+        lines: one for each series (and `ALL`), model and prompt, from the fourth image on: each
             figure without and with learning, and its change with a 95 % interval over patients.
-        curves: the same figures by number of accepted pictures, means over series.
+        curves: the same figures by number of accepted images, means over series.
     """
 
     header: Mapping[str, Any]
@@ -54,7 +54,7 @@ def _describe(line: Line) -> str:
     figures = line["figures"]
     dice = figures["first_dice"]
     text = (
-        f"{line['model']:<14} {line['prompt']:<14} from picture {FROM} on: Dice "
+        f"{line['model']:<14} {line['prompt']:<14} from image {FROM} on: Dice "
         f"{dice['without']:.3f} without learning, {dice['with']:.3f} with it "
         f"({_describe_change(dice, 3)})"
     )
@@ -115,7 +115,7 @@ def name_series(key: tuple[str, str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """One picture in one order, without and with learning."""
+    """One image in one order, without and with learning."""
 
     without: Row
     learned: Row
@@ -160,7 +160,7 @@ def _list_lines(series: Mapping[str, Sequence[_Pair]]) -> list[Line]:
 
 
 def _line(name: str, series: Sequence[Sequence[_Pair]]) -> Line:
-    """Means over series, each of its pictures in all orders."""
+    """Means over series, each of its images in all orders."""
     figures: Line = {}
     for figure in _figures_of(series[0]):
         without = mean_of(_mean(column_of(_without(pairs), figure)) for pairs in series)
@@ -176,7 +176,7 @@ def _line(name: str, series: Sequence[Sequence[_Pair]]) -> Line:
         }
     line: Line = {
         "series": name,
-        "n": sum(len({_picture(pair) for pair in pairs}) for pairs in series),
+        "n": sum(len({_image(pair) for pair in pairs}) for pairs in series),
         "n_patients": sum(len(set(column_of(_without(pairs), "group"))) for pairs in series),
         "figures": figures,
         "lost": mean_of(_mean([p.change("first_dice") < -LOSS for p in pairs]) for pairs in series),
@@ -184,12 +184,12 @@ def _line(name: str, series: Sequence[Sequence[_Pair]]) -> Line:
         "fewer": math.nan,
     }
     if "rounds" in figures:
-        line["fewer"] = -figures["rounds"]["change"] / figures["rounds"]["without"]
+        line["fewer"] = 1 - figures["rounds"]["with"] / figures["rounds"]["without"]
     return line
 
 
 def _interval(series: Sequence[Sequence[_Pair]], figure: str) -> Interval:
-    """Of the mean change; units are patients, or pictures where a series has few patients."""
+    """Of the mean change; units are patients, or images where a series has few patients."""
     return mean_interval_of_sets([_unit_changes(pairs, figure) for pairs in series])
 
 
@@ -199,7 +199,7 @@ def _unit_changes(pairs: Sequence[_Pair], figure: str) -> list[float]:
     for pair in pairs:
         unit: object = pair.without["group"]
         if not by_patient:
-            unit = _picture(pair)
+            unit = _image(pair)
         changes.setdefault(unit, []).append(pair.change(figure))
     return [_mean(values) for values in changes.values()]
 
@@ -250,7 +250,7 @@ def _learned(pairs: Iterable[_Pair]) -> list[Row]:
     return [pair.learned for pair in pairs]
 
 
-def _picture(pair: _Pair) -> tuple[str, int, str]:
+def _image(pair: _Pair) -> tuple[str, int, str]:
     row = pair.without
     return row["case"], row["frame"], row["object"]
 

@@ -1,8 +1,7 @@
-"""Pictures of a series: images, slices or frames with one object each, drawn by a seed."""
+"""Images of a series: images, slices or frames with one object each, drawn by a seed."""
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,11 +19,11 @@ from segscope.simulate.regions import parts
 from segscope.stack import Stack
 
 Mask = NDArray[np.bool_]
-LEAST_SHARE = 0.2  # of the largest part of a class on a picture; smaller parts are not drawn
+LEAST_SHARE = 0.2  # of the largest part of a class on an image; smaller parts are not drawn
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class SeriesImage:
     """An image, slice or frame with one object.
 
     Attributes:
@@ -52,43 +51,43 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Pictures of one class of one data set, in the order of its cases."""
+    """Images of one class of one data set, in the order of its cases."""
 
     dataset: str
     label: str
-    pictures: tuple[Picture, ...]
+    images: tuple[SeriesImage, ...]
 
 
 def list_series(
-    dataset: DataSet, cases: Sequence[Case], protocol: Protocol, pictures: int
+    dataset: DataSet, cases: Sequence[Case], protocol: Protocol, images: int
 ) -> list[Series]:
     """A series for each class of a data set.
 
     Args:
-        cases: of the data set; at most `pictures` of them are read.
+        cases: of the data set; at most `images` of them are read.
         protocol: which objects there are.
-        pictures: of a series, spread over the cases.
+        images: of a series, spread over the cases.
     """
     rng = seeded_generator(protocol.seed, dataset.name, "series")
-    chosen = [cases[place] for place in rng.permutation(len(cases))[:pictures].tolist()]
-    by_label: dict[str, list[Picture]] = defaultdict(list)
+    chosen = [cases[place] for place in rng.permutation(len(cases))[:images].tolist()]
+    by_label: dict[str, list[SeriesImage]] = defaultdict(list)
     for number, case in enumerate(chosen):
-        quota = math.ceil((pictures - number) / (len(chosen) - number))
+        quota = images * (number + 1) // len(chosen) - images * number // len(chosen)
         for label, drawn in _draw_from_case(case, protocol, quota):
             by_label[label] += drawn
     return [
-        Series(dataset.name, label, tuple(drawn[:pictures]))
+        Series(dataset.name, label, tuple(drawn))
         for label, drawn in sorted(by_label.items())
         if drawn
     ]
 
 
-def order_pictures(series: Series, seed: int, order: int) -> list[Picture]:
-    """The pictures in one of many orders: case by case, those of a case in any order."""
+def order_images(series: Series, seed: int, order: int) -> list[SeriesImage]:
+    """The images in one of many orders: case by case, those of a case in any order."""
     rng = seeded_generator(seed, series.dataset, series.label, "order", order)
-    shuffled = [series.pictures[place] for place in rng.permutation(len(series.pictures))]
-    cases = list(dict.fromkeys(picture.case.id for picture in shuffled))
-    return sorted(shuffled, key=lambda picture: cases.index(picture.case.id))
+    shuffled = [series.images[place] for place in rng.permutation(len(series.images))]
+    cases = list(dict.fromkeys(image.case.id for image in shuffled))
+    return sorted(shuffled, key=lambda image: cases.index(image.case.id))
 
 
 # --- drawing -------------------------------------------------------------------------------------
@@ -103,20 +102,20 @@ class _Truth:
 
 def _draw_from_case(
     case: Case, protocol: Protocol, quota: int
-) -> Iterator[tuple[str, list[Picture]]]:
-    """Each class of a case, with at most `quota` pictures spread over its frames."""
+) -> Iterator[tuple[str, list[SeriesImage]]]:
+    """Each class of a case, with at most `quota` images spread over its frames."""
     stack = read_image(case)
     targets = [read_target(target, stack) for target in case.targets]
     for label, truth in sorted(_list_classes(case, targets, protocol).items()):
         rng = seeded_generator(protocol.seed, case.dataset, case.id, label)
-        pictures = []
+        images = []
         for frames in np.array_split(sorted(truth.frames), quota):
             for frame in rng.permutation(frames).tolist():
                 objects = list(_list_objects(case, targets, frame, truth.frames[frame], protocol))
                 if objects:
-                    pictures.append(objects[int(rng.integers(len(objects)))])
+                    images.append(objects[int(rng.integers(len(objects)))])
                     break
-        yield label, pictures
+        yield label, images
 
 
 def _list_classes(case: Case, targets: Sequence[Masks], protocol: Protocol) -> Mapping[str, _Truth]:
@@ -135,44 +134,44 @@ def _list_objects(
     frame: int,
     places: Sequence[tuple[int, int]],
     protocol: Protocol,
-) -> Iterator[Picture]:
+) -> Iterator[SeriesImage]:
     """Objects on a frame that are large enough."""
     for number, object_id in places:
         mask = targets[number].mask(frame, object_id)
         if not protocol.parts or case.targets[number].kind == "instance":
             if mask.sum() >= max(protocol.least_pixels, 1):
-                yield Picture(case, frame, number, object_id)
+                yield SeriesImage(case, frame, number, object_id)
             continue
         sizes = [int(part.sum()) for _, part in parts(mask)]
         least = max(protocol.least_pixels, 1, LEAST_SHARE * max(sizes, default=0))
         for part, size in enumerate(sizes):
             if size >= least:
-                yield Picture(case, frame, number, object_id, part)
+                yield SeriesImage(case, frame, number, object_id, part)
 
 
 # --- reading -------------------------------------------------------------------------------------
 
 
-class PictureReader:
-    """Reads pictures; the latest case stays open."""
+class ImageReader:
+    """Reads images; the latest case stays open."""
 
     def __init__(self) -> None:
         self._case: Case | None = None
 
-    def read(self, picture: Picture) -> tuple[Stack, Mask]:
-        """The picture alone, as the network sees it, and the mask (row, column) of its object."""
-        if picture.case is not self._case:
-            self._stack = read_image(picture.case)
+    def read(self, image: SeriesImage) -> tuple[Stack, Mask]:
+        """The image alone, as the network sees it, and the mask (row, column) of its object."""
+        if image.case is not self._case:
+            self._stack = read_image(image.case)
             self._rendered = Renderer(self._stack)
             self._targets: dict[int, Masks] = {}
-            self._case = picture.case
-        if picture.target not in self._targets:
-            target = picture.case.targets[picture.target]
-            self._targets[picture.target] = read_target(target, self._stack)
-        mask = self._targets[picture.target].mask(picture.frame, picture.object_id)
-        if picture.part is not None:
-            mask = _cut_part(mask, picture.part)
-        return Stack.from_array(np.array(self._rendered[picture.frame])), mask
+            self._case = image.case
+        if image.target not in self._targets:
+            target = image.case.targets[image.target]
+            self._targets[image.target] = read_target(target, self._stack)
+        mask = self._targets[image.target].mask(image.frame, image.object_id)
+        if image.part is not None:
+            mask = _cut_part(mask, image.part)
+        return Stack.from_array(np.array(self._rendered[image.frame])), mask
 
 
 def _cut_part(mask: Mask, number: int) -> Mask:
