@@ -31,6 +31,8 @@ from segscope.inference.learning.stack import (
 PENALTIES = (0.3, 3.0, 30.0, 300.0)
 USUAL_PENALTY = 3.0  # where nothing can be left out
 MOST_FOLDS = 10
+LEARNED = "learned from"
+"""How the note of a learned answer begins."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +63,7 @@ class SessionHead:
     @property
     def note(self) -> str:
         """What users read beside a learned answer."""
-        return f"learned from {format_count(len(self.ids), 'example')}"
+        return f"{LEARNED} {format_count(len(self.ids), 'example')}"
 
     @property
     def gains(self) -> Tensor:

@@ -19,13 +19,15 @@ from segscope.inference.crop import EncodedFrames
 from segscope.inference.learning.example import Example, Source
 from segscope.inference.learning.head import SessionHead, fit_head
 from segscope.inference.learning.observation import engine_key, make_example
-from segscope.masks import encode_runs
+from segscope.masks import LabelMap, Masks, decode_runs, encode_runs
 from segscope.models.engine import Engine
+from segscope.models.segmenter import refuse_segmenter
 from segscope.prompts import MaskPrompt, check_prompts
 from segscope.render import Renderer
 from segscope.session.examples.acceptance import Acceptance, hash_mask
 from segscope.session.examples.choice import choose_diverse
 from segscope.session.examples.example_file import read_examples, write_examples
+from segscope.session.examples.labelled_masks import LEAST_PIXELS, LabelledMask, list_objects
 from segscope.session.examples.store import ExampleStore
 from segscope.session.identity import stack_identity
 from segscope.stack import Stack
@@ -79,6 +81,12 @@ class Examples:
     """
 
     def __init__(self, engine: Engine, folder: Path | str | None = None) -> None:
+        """Begin without examples.
+
+        Raises:
+            UsageError: a network that takes no prompts.
+        """
+        refuse_segmenter(engine)
         self.engine = engine
         self.store = ExampleStore(None if folder is None else Path(folder))
         self._entries: dict[Acceptance, _Entry] = {}
@@ -201,15 +209,71 @@ class Examples:
         Raises:
             PromptError: the mask is empty or of another size than the frame.
         """
-        image = stack_identity(stack)["sha256"]
         prompt = MaskPrompt(mask, frame=frame)
         if not prompt.mask.any():
             raise PromptError("an example is the mask of an object; this one is empty")
         check_prompts([prompt], stack.shape_zyx)
-        acceptance = Acceptance(image, frame, 0, label, hash_mask(encode_runs(prompt.mask)))
+        labelled = LabelledMask(label, frame, encode_runs(prompt.mask))
+        self.add_labelled(stack, [labelled], group=group, window=window)
+
+    def add_masks(
+        self,
+        stack: Stack,
+        masks: Masks | LabelMap,
+        *,
+        label: str | None = None,
+        group: str = "",
+        window: str | JsonObject | None = None,
+    ) -> int:
+        """Learn from all objects of a segmentation, on a few frames of a volume or a video.
+
+        Args:
+            stack: the image.
+            masks: of its objects, as `segscope.segment` and `segscope.read_masks` give them, or a
+                label array (frame, row, column) or (row, column), 0 = background.
+            label: of all objects; default: the name of each.
+            group: opaque id of the patient or case; default: the stack.
+            window: intensities displayed, see `segscope.render.Renderer`.
+
+        Returns:
+            how many examples were made; objects of fewer than 16 pixels make none.
+
+        Raises:
+            PromptError: the masks are empty or of another size than the stack.
+        """
+        if not isinstance(masks, Masks):
+            masks = Masks.from_labels(masks)
+        if masks.shape_zyx != stack.shape_zyx:
+            raise PromptError(
+                f"masks {masks.shape_zyx} (frame, row, column) do not fit a stack "
+                f"{stack.shape_zyx}; an example needs the image that its mask was made on"
+            )
+        labels = dict(masks.names)
+        if label is not None:
+            labels = dict.fromkeys(labels, label)
+        listed = [mask for mask in list_objects(masks, labels) if mask.pixels >= LEAST_PIXELS]
+        if not listed:
+            raise PromptError(
+                f"examples are masks of objects; these have none of at least {LEAST_PIXELS} pixels"
+            )
+        self.add_labelled(stack, listed, group=group, window=window)
+        return len(listed)
+
+    def add_labelled(
+        self,
+        stack: Stack,
+        masks: Iterable[LabelledMask],
+        *,
+        group: str = "",
+        window: str | JsonObject | None = None,
+    ) -> None:
+        """Learn from masks on the frames of a stack."""
+        image = stack_identity(stack)["sha256"]
         features = EncodedFrames(self.engine, Renderer(stack, window), video=len(stack) > 1)
-        prompted = PromptedFrame(self.engine, stack.size_hw, partial(features.get, frame))
-        self.accept(prompted, prompt.mask, acceptance, group=group)
+        for mask in masks:
+            acceptance = Acceptance(image, mask.frame, 0, mask.label, hash_mask(mask.runs))
+            frame = PromptedFrame(self.engine, stack.size_hw, partial(features.get, mask.frame))
+            self.accept(frame, decode_runs(mask.runs, stack.size_hw), acceptance, group=group)
 
     def accept(
         self,
@@ -267,11 +331,22 @@ class Examples:
             UsageError: its examples are of another engine.
         """
         for number, example in enumerate(read_examples(Path(path))):
-            if example.engine != engine_key(self.engine):
-                raise UsageError(
-                    f"{path} was made with other weights than {self.engine.card.name} has here; "
-                    "make the examples again from their images and masks"
-                )
-            source = example.source
-            acceptance = Acceptance(source.image, source.frame, number, source.label, example.id)
-            self._insert(acceptance, example)
+            self.insert(example, number)
+
+    def insert(self, example: Example, number: int) -> None:
+        """Add an example that was made before.
+
+        Args:
+            number: that tells it from others of its frame.
+
+        Raises:
+            UsageError: it is of another engine.
+        """
+        if example.engine != engine_key(self.engine):
+            raise UsageError(
+                f"these examples were made with other weights than {self.engine.card.name} has "
+                "here; make them again from their images and masks"
+            )
+        source = example.source
+        acceptance = Acceptance(source.image, source.frame, number, source.label, example.id)
+        self._insert(acceptance, example)
