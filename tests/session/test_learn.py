@@ -154,7 +154,7 @@ class TestChoice:
         report = self.learn(no_examples, folder, LearningOptions(except_image=own))
         assert (len(no_examples), report.images, report.is_own) == (1, 1, True)
         (folder / "images" / "0.png").unlink()
-        with pytest.raises(UsageError, match="nothing to learn from.*the image to segment"):
+        with pytest.raises(UsageError, match=r"nothing to learn from.*the image to segment"):
             self.learn(no_examples, folder, LearningOptions(except_image=own))
 
     def test_one_image_of_each_patient_comes_before_a_second_one(
@@ -173,8 +173,8 @@ class TestChoice:
             return LabelledCase(name, name[0], open_case)  # type: ignore[arg-type]
 
         names = ["a1", "a2", "a3", "b1", "c1"]
-        with pytest.raises(UsageError, match="and 2 more"):
-            source = ExampleSource(("x",), list(map(refuse, names)))
+        source = ExampleSource(Path("set"), ("x",), list(map(refuse, names)))
+        with pytest.raises(UsageError, match="and 3 more"):
             learn_source(no_examples, source, LearningOptions())
         assert {name[0] for name in opened[:3]} == {"a", "b", "c"}
         assert opened[3:] == ["a2", "a3"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +46,8 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path, sam2: Engine) -> Iterator[Project]:
-    yield Project(tmp_path / "project", sam2)
+def project(tmp_path: Path, sam2: Engine) -> Project:
+    return Project(tmp_path / "project", sam2)
 
 
 def test_accepted_masks_are_listed(project: Project) -> None:

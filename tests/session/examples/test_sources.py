@@ -103,7 +103,7 @@ def test_classes_have_the_names_of_the_list(tmp_path: Path) -> None:
     source = open_source(folder)
     assert source.labels == ("wall", "cavity")
     assert labels_of(source) == [["wall", "cavity"]]
-    with pytest.raises(UsageError, match="no label 'lung'.*'wall', 'cavity'"):
+    with pytest.raises(UsageError, match=r"no label 'lung'.*'wall', 'cavity'"):
         open_source(folder, "lung")
     with pytest.raises(UsageError, match="is for maps without names"):
         open_source(folder, "*")
@@ -128,7 +128,7 @@ def test_images_without_a_mask_are_noted(tmp_path: Path) -> None:
     assert [case.name for case in source.cases] == ["1"]
     assert "has 0 masks" in source.notes[0]
     (folder / "masks" / "1.png").unlink()
-    with pytest.raises(UsageError, match="nothing to learn from.*has 0 masks"):
+    with pytest.raises(UsageError, match=r"nothing to learn from.*has 0 masks"):
         open_source(folder)
 
 

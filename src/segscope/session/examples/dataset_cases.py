@@ -81,8 +81,10 @@ def open_data_set(path: Path, *, one_label: bool) -> ExampleSource:
     cases = [case for case in cases if case.split != "test"] or cases
     maps = _open_unnamed(cases)
     values = maps.meaning(one_label=one_label)
+    labels = tuple(dict.fromkeys(_list_labels(cases, maps, values)))
     return ExampleSource(
-        labels=tuple(dict.fromkeys(_list_labels(cases, maps, values))),
+        path,
+        labels=labels or ("",),
         cases=[LabelledCase(case.id, case.group, partial(_open, case, values)) for case in cases],
         notes=list(notes.values()),
         numbered=values == "classes",

@@ -24,6 +24,7 @@ from segscope.wire import JsonObject
 MOST_MASKS = 60  # of a label that an engine sees in one run, about 0.1 s each
 MOST_IMAGES = 200  # that are opened to find these
 LEAST_PER_IMAGE = 4  # masks of a label that are used where there are many images
+MOST_REASONS = 2  # that an error names
 
 Progress = Callable[[int, int], None]
 
@@ -103,7 +104,7 @@ def learn_source(
     _add_ready(examples, source, options, report)
     _Learner(examples, options, report).learn(source.cases)
     if not report.examples:
-        raise UsageError(_explain_nothing(report))
+        raise UsageError(_explain_nothing(source, report))
     return report
 
 
@@ -123,10 +124,10 @@ def _add_ready(
     report.images = len(images)
 
 
-def _explain_nothing(report: LearningReport) -> str:
+def _explain_nothing(source: ExampleSource, report: LearningReport) -> str:
     reasons = report.describe_rest() or ["no image has an object of these labels"]
-    count = len(reasons) - 3
-    text = f"there is nothing to learn from: {'; '.join(reasons[:3])}"
+    count = len(reasons) - MOST_REASONS
+    text = f"there is nothing to learn from in {source.path}: {'; '.join(reasons[:MOST_REASONS])}"
     if count > 0:
         text += f"; and {count} more"
     return text

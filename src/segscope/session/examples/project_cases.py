@@ -76,7 +76,7 @@ def open_project(path: Path) -> ExampleSource:
         LabelledCase(work.entry.image_name, image, partial(_open, work))
         for image, work in latest.items()
     ]
-    return ExampleSource(tuple(dict.fromkeys(labels)), cases, notes=notes)
+    return ExampleSource(path, tuple(dict.fromkeys(labels)), cases, notes=notes)
 
 
 def _read_work(log: Path) -> _AcceptedWork:

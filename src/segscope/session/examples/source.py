@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from segscope.errors import UsageError, list_first
 from segscope.inference.learning.example import Example
@@ -18,6 +19,7 @@ class ExampleSource:
     """Cases with masks, or examples that were made before.
 
     Attributes:
+        path: where they are, for messages.
         labels: of the masks or examples; "" for those without a name.
         cases: from which examples are made.
         examples: that were made before.
@@ -25,6 +27,7 @@ class ExampleSource:
         numbered: whether the labels are numbers of a map, which nobody named.
     """
 
+    path: Path
     labels: tuple[str, ...]
     cases: Sequence[LabelledCase] = ()
     examples: Sequence[Example] = ()
@@ -34,7 +37,7 @@ class ExampleSource:
     def check_label(self, label: str) -> None:
         """Raise UsageError for a label that the source does not have."""
         if label not in self.labels:
-            raise UsageError(f"there is no label {label!r} to learn from; {self.describe_labels()}")
+            raise UsageError(f"{self.path} has no label {label!r}; {self.describe_labels()}")
 
     def describe_labels(self) -> str:
         """What labels there are, for messages."""

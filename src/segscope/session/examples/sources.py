@@ -57,4 +57,4 @@ def _read_files(files: list[Path]) -> ExampleSource:
     if not examples:
         raise UsageError(f"{files[0]} holds no examples")
     labels = dict.fromkeys(example.source.label for example in examples)
-    return ExampleSource(tuple(labels), examples=examples)
+    return ExampleSource(files[0], tuple(labels), examples=examples)
