@@ -111,8 +111,9 @@ class TestChoice:
         """How many masks of each image the engine is shown, without showing them."""
         counts: list[int] = []
 
-        def count(_stack: object, masks: list[object], **_: object) -> None:
+        def count(_stack: object, masks: list[object], **_: object) -> list[object]:
             counts.append(len(masks))
+            return masks
 
         monkeypatch.setattr(no_examples, "add_labelled", count)
         return counts

@@ -18,7 +18,8 @@ from segscope.inference.answers import PromptedFrame
 from segscope.inference.crop import EncodedFrames
 from segscope.inference.learning.example import Example, Source
 from segscope.inference.learning.head import SessionHead, fit_head
-from segscope.inference.learning.observation import engine_key, make_example
+from segscope.inference.learning.observation import engine_key, make_example, suits_grid
+from segscope.inference.learning.ridge import FoldSums
 from segscope.masks import LabelMap, Masks, decode_runs, encode_runs
 from segscope.models.engine import Engine
 from segscope.models.segmenter import refuse_segmenter
@@ -60,6 +61,7 @@ class _Entry:
 
     id: str
     label: str
+    is_empty: bool
     means: NDArray[np.float32]
 
 
@@ -91,6 +93,7 @@ class Examples:
         self.store = ExampleStore(None if folder is None else Path(folder))
         self._entries: dict[Acceptance, _Entry] = {}
         self._heads: OrderedDict[tuple[str, ...], SessionHead] = OrderedDict()
+        self._sums: dict[str, FoldSums] = {}
         self._lock = threading.RLock()
 
     def __enter__(self) -> Examples:
@@ -146,17 +149,20 @@ class Examples:
     def choose(
         self, label: str, counts: Callable[[Acceptance], bool] = lambda _: True
     ) -> tuple[str, ...]:
-        """Ids of the examples that a head of a label learns from now.
+        """Ids of the examples that a head of a label learns from now; none where all of them show
+        only what the label is not.
 
         Args:
-            counts: whether an acceptance still holds.
+            counts: whether an acceptance by a session still holds.
         """
         with self._lock:
             entries = [
                 entry
                 for acceptance, entry in self._entries.items()
-                if entry.label == label and counts(acceptance)
+                if entry.label == label and (not acceptance.object_id or counts(acceptance))
             ]
+        if all(entry.is_empty for entry in entries):
+            return ()
         chosen = choose_diverse([entry.means for entry in entries])
         return tuple(entries[position].id for position in chosen)
 
@@ -169,20 +175,22 @@ class Examples:
         key = tuple(ids)
         with self._lock:
             if key not in self._heads:
-                self._heads[key] = fit_head(list(map(self.store.get, key)))
+                examples = list(map(self.store.get, key))
+                known = self._sums.setdefault(examples[0].source.label, FoldSums())
+                self._heads[key] = fit_head(examples, known)
                 while len(self._heads) > HEADS:
                     self._heads.popitem(last=False)
             self._heads.move_to_end(key)
             return self._heads[key]
 
     def summarise(self) -> list[LabelSummary]:
-        """What each label's examples say."""
-        return [self._summarise(label) for label in self.labels]
+        """What the examples of each label say that has accepted masks."""
+        chosen = {label: self.choose(label) for label in self.labels}
+        return [self._summarise(label, ids) for label, ids in chosen.items() if ids]
 
-    def _summarise(self, label: str) -> LabelSummary:
-        head = self.head(self.choose(label))
-        learned = head.left_out_score()
-        return LabelSummary(label, self.count(label), head.plain_score(), learned)
+    def _summarise(self, label: str, ids: Sequence[str]) -> LabelSummary:
+        head = self.head(ids)
+        return LabelSummary(label, self.count(label), head.plain_score(), head.left_out_score())
 
     # --- changes ---------------------------------------------------------------------------------
 
@@ -207,12 +215,16 @@ class Examples:
             window: intensities displayed, see `segscope.render.Renderer`.
 
         Raises:
-            PromptError: the mask is empty or of another size than the frame.
+            PromptError: the mask is empty, too thin, or of another size than the frame.
         """
         prompt = MaskPrompt(mask, frame=frame)
         if not prompt.mask.any():
             raise PromptError("an example is the mask of an object; this one is empty")
         check_prompts([prompt], stack.shape_zyx)
+        if not suits_grid(prompt.mask):
+            raise PromptError(
+                "this mask is too thin in its box to learn from; examples are compact objects"
+            )
         labelled = LabelledMask(label, frame, encode_runs(prompt.mask))
         self.add_labelled(stack, [labelled], group=group, window=window)
 
@@ -236,7 +248,7 @@ class Examples:
             window: intensities displayed, see `segscope.render.Renderer`.
 
         Returns:
-            how many examples were made; objects of fewer than 16 pixels make none.
+            how many examples were made; objects of fewer than 16 pixels and thin ones make none.
 
         Raises:
             PromptError: the masks are empty or of another size than the stack.
@@ -256,8 +268,7 @@ class Examples:
             raise PromptError(
                 f"examples are masks of objects; these have none of at least {LEAST_PIXELS} pixels"
             )
-        self.add_labelled(stack, listed, group=group, window=window)
-        return len(listed)
+        return len(self.add_labelled(stack, listed, group=group, window=window))
 
     def add_labelled(
         self,
@@ -266,14 +277,22 @@ class Examples:
         *,
         group: str = "",
         window: str | JsonObject | None = None,
-    ) -> None:
-        """Learn from masks on the frames of a stack."""
+    ) -> list[LabelledMask]:
+        """Learn from masks on the frames of a stack, all but those too thin in their boxes.
+
+        Returns:
+            those that were learned from.
+        """
         image = stack_identity(stack)["sha256"]
         features = EncodedFrames(self.engine, Renderer(stack, window), video=len(stack) > 1)
+        learned = []
         for mask in masks:
             acceptance = Acceptance(image, mask.frame, 0, mask.label, hash_mask(mask.runs))
             frame = PromptedFrame(self.engine, stack.size_hw, partial(features.get, mask.frame))
             self.accept(frame, decode_runs(mask.runs, stack.size_hw), acceptance, group=group)
+            if acceptance in self:
+                learned.append(mask)
+        return learned
 
     def accept(
         self,
@@ -283,19 +302,21 @@ class Examples:
         *,
         group: str = "",
     ) -> None:
-        """Learn from an accepted mask (row, column) of a frame, unless it is an example already."""
-        if acceptance in self:
+        """Learn from an accepted mask (row, column) of a frame, unless it is an example already or
+        too thin for one.
+        """
+        if acceptance in self or not suits_grid(mask):
             return
         group = group or acceptance.image
         source = Source(acceptance.label, acceptance.image, group, acceptance.frame)
         self._insert(acceptance, make_example(frame, mask, source))
 
     def restrict(self, image: str, acceptances: Iterable[Acceptance]) -> None:
-        """Forget the examples of an image whose acceptance no longer holds."""
+        """Forget the examples of an image whose acceptance by a session no longer holds."""
         valid = set(acceptances)
         with self._lock:
-            gone = [each for each in self._entries if each.image == image and each not in valid]
-            for acceptance in gone:
+            accepted = [each for each in self._entries if each.image == image and each.object_id]
+            for acceptance in set(accepted) - valid:
                 del self._entries[acceptance]
 
     def __contains__(self, acceptance: Acceptance) -> bool:
@@ -304,7 +325,7 @@ class Examples:
 
     def _insert(self, acceptance: Acceptance, example: Example) -> None:
         example_id = self.store.put(example)
-        entry = _Entry(example_id, example.source.label, example.means)
+        entry = _Entry(example_id, example.source.label, example.is_empty, example.means)
         with self._lock:
             self._entries[acceptance] = entry
 
@@ -330,14 +351,11 @@ class Examples:
             ReadError: it is missing, damaged, or something else.
             UsageError: its examples are of another engine.
         """
-        for number, example in enumerate(read_examples(Path(path))):
-            self.insert(example, number)
+        for example in read_examples(Path(path)):
+            self.insert(example)
 
-    def insert(self, example: Example, number: int) -> None:
+    def insert(self, example: Example) -> None:
         """Add an example that was made before.
-
-        Args:
-            number: that tells it from others of its frame.
 
         Raises:
             UsageError: it is of another engine.
@@ -348,5 +366,5 @@ class Examples:
                 "here; make them again from their images and masks"
             )
         source = example.source
-        acceptance = Acceptance(source.image, source.frame, number, source.label, example.id)
+        acceptance = Acceptance(source.image, source.frame, 0, source.label, example.id)
         self._insert(acceptance, example)

@@ -58,6 +58,7 @@ class LearningReport:
         unused: further masks of these images, which would teach little more.
         unopened: images that were not needed.
         small: masks of fewer than `LEAST_PIXELS` pixels.
+        thin: masks too thin in their boxes to learn from.
         is_own: whether the image to segment was among the images, and left out.
         notes: what could not be used, and why.
     """
@@ -67,6 +68,7 @@ class LearningReport:
     unused: int = 0
     unopened: int = 0
     small: int = 0
+    thin: int = 0
     is_own: bool = False
     notes: list[str] = field(default_factory=list)
 
@@ -87,6 +89,9 @@ class LearningReport:
         if self.small:
             masks = format_count(self.small, "mask")
             lines.append(f"left out {masks} of fewer than {LEAST_PIXELS} pixels")
+        if self.thin:
+            masks = format_count(self.thin, "mask")
+            lines.append(f"left out {masks} too thin in the box to learn from")
         return lines + [f"left out {note}" for note in self.notes]
 
 
@@ -112,13 +117,13 @@ def _add_ready(
     examples: Examples, source: ExampleSource, options: LearningOptions, report: LearningReport
 ) -> None:
     images = set()
-    for number, example in enumerate(source.examples):
+    for example in source.examples:
         if example.source.label not in options.labels:
             continue
         if example.source.image == options.except_image:
             report.is_own = True
             continue
-        examples.insert(example, number)
+        examples.insert(example)
         images.add(example.source.image)
         report.examples[example.source.label] += 1
     report.images = len(images)
@@ -167,7 +172,9 @@ class _Learner:
                 # the name of a patient is not stored, not even as a hash that can be guessed
                 group = self._groups.setdefault(case.group, image_id)
                 window = self.options.window or image.window
-                self.examples.add_labelled(image.stack, masks, group=group, window=window)
+                learned = self.examples.add_labelled(image.stack, masks, group=group, window=window)
+                self.report.thin += len(masks) - len(learned)
+                masks = learned
         except SegscopeError as error:
             self.report.notes.append(f"{case.name}: {error}")
             return
