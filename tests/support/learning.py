@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from segscope.prompts import Box
 from segscope.session.examples import Examples
@@ -42,6 +45,28 @@ def teach(examples: Examples, count: int, label: str = "pair") -> None:
     for seed in range(count):
         stack, mask = draw_pair(seed)
         examples.add(stack, mask, label=label)
+
+
+def write_pairs(folder: Path, count: int, first: int = 0) -> Path:
+    """A data set of pairs as folders images/ and masks/. The halves of a mask touch, so that it is
+    one object.
+    """
+    for place in ("images", "masks"):
+        (folder / place).mkdir(parents=True, exist_ok=True)
+    for seed in range(first, first + count):
+        stack, mask = draw_pair(seed)
+        Image.fromarray(stack[0]).save(folder / "images" / f"{seed}.png")
+        Image.fromarray(join_halves(mask)).save(folder / "masks" / f"{seed}.png")
+    return folder
+
+
+def join_halves(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask of a pair whose halves are joined by two rows at the top."""
+    rows, columns = np.nonzero(mask)
+    top = rows.min()
+    joined = mask.copy()
+    joined[top : top + 2, columns.min() : columns.max() + 1] = True
+    return joined
 
 
 def box_of(mask: NDArray[np.bool_], object_id: int = 1) -> Box:

@@ -25,6 +25,8 @@ from segscope.inference.learning.likeness import (
 from segscope.inference.learning.overlap import cells_of, dice
 from segscope.inference.learning.ridge import Ridge, Sums, add_sums, design
 
+LEARNED = "learned from"
+"""How the note of a learned answer begins."""
 MOST_FOLDS = 10
 REACH = 0.5  # feature distance at which an example counts 1/e in a local ridge
 LEAST_WEIGHT = 0.02  # of an example that takes part in a local ridge
@@ -79,7 +81,7 @@ class SessionHead:
     @property
     def note(self) -> str:
         """What users read beside a learned answer."""
-        return f"learned from {format_count(len(self.ids), 'example')}"
+        return f"{LEARNED} {format_count(len(self.ids), 'example')}"
 
     def plain_score(self) -> float:
         """Mean Dice of the network's own masks on the examples."""

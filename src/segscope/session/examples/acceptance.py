@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +42,7 @@ def list_acceptances(image: str, objects: Mapping[int, ObjectState]) -> list[Acc
         if obj.about.get("unreviewed"):
             continue
         frames = [frame for frame in sorted(obj.accepted) if obj.answers[frame].area]
-        for frame in _spread(frames):
+        for frame in spread_frames(frames):
             digest = hash_mask(obj.answers[frame].runs)
             acceptances.append(Acceptance(image, frame, object_id, obj.name, digest))
     return acceptances
@@ -53,9 +53,9 @@ def hash_mask(runs: Runs) -> str:
     return hashlib.sha256(runs.tobytes()).hexdigest()[:16]
 
 
-def _spread(frames: list[int]) -> list[int]:
+def spread_frames(frames: Sequence[int]) -> list[int]:
     """At most `MOST_FRAMES` frames, evenly spread."""
     if len(frames) <= MOST_FRAMES:
-        return frames
+        return list(frames)
     places = np.linspace(0, len(frames) - 1, MOST_FRAMES).round().astype(int)
     return [frames[place] for place in places]
