@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from segscope.errors import format_count
 from segscope.inference.learning.candidates import CANDIDATES, add_up
 from segscope.inference.learning.example import Example
 from segscope.inference.learning.likeness import (
@@ -22,11 +21,10 @@ from segscope.inference.learning.likeness import (
     feature_distances,
     measure_spread,
 )
+from segscope.inference.learning.notes import note_learned
 from segscope.inference.learning.overlap import cells_of, dice
 from segscope.inference.learning.ridge import Ridge, Sums, add_sums, design
 
-LEARNED = "learned from"
-"""How the note of a learned answer begins."""
 MOST_FOLDS = 10
 REACH = 0.5  # feature distance at which an example counts 1/e in a local ridge
 LEAST_WEIGHT = 0.02  # of an example that takes part in a local ridge
@@ -81,7 +79,7 @@ class SessionHead:
     @property
     def note(self) -> str:
         """What users read beside a learned answer."""
-        return f"{LEARNED} {format_count(len(self.ids), 'example')}"
+        return note_learned(len(self.ids))
 
     def plain_score(self) -> float:
         """Mean Dice of the network's own masks on the examples."""

@@ -55,7 +55,7 @@ class LabelSummary:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Entry:
+class Entry:
     """What stays in memory of an example."""
 
     id: str
@@ -90,7 +90,7 @@ class Examples:
         refuse_segmenter(engine)
         self.engine = engine
         self.store = ExampleStore(None if folder is None else Path(folder))
-        self._entries: dict[Acceptance, _Entry] = {}
+        self._entries: dict[Acceptance, Entry] = {}
         self._heads: OrderedDict[tuple[str, ...], SessionHead] = OrderedDict()
         self._sums: dict[str, KnownSums] = {}
         self._lock = threading.RLock()
@@ -308,7 +308,7 @@ class Examples:
             return
         group = group or acceptance.image
         source = Source(acceptance.label, acceptance.image, group, acceptance.frame)
-        self._insert(acceptance, make_example(frame, mask, source))
+        self._insert(acceptance, make_example(frame, mask, source, rejected=acceptance.rejected))
 
     def restrict(self, image: str, acceptances: Iterable[Acceptance]) -> None:
         """Forget the examples of an image whose acceptance by a session no longer holds."""
@@ -324,7 +324,7 @@ class Examples:
 
     def _insert(self, acceptance: Acceptance, example: Example) -> None:
         example_id = self.store.put(example)
-        entry = _Entry(example_id, example.source.label, example.is_empty, example.means)
+        entry = Entry(example_id, example.source.label, example.is_empty, example.means)
         with self._lock:
             self._entries[acceptance] = entry
 
