@@ -11,14 +11,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from operator import add
+from operator import add, itemgetter
 
 import torch
 from torch import Tensor
 
 from segscope.errors import format_count
 from segscope.inference.learning.example import Example
-from segscope.inference.learning.ridge import WEIGHT, Ridge, Sums, cell_weights, design, targets
+from segscope.inference.learning.ridge import (
+    WEIGHT,
+    FoldSums,
+    Ridge,
+    StandardSums,
+    Sums,
+    cell_weights,
+    design,
+    targets,
+)
 from segscope.inference.learning.stack import (
     FITTED_CELLS,
     PRIOR,
@@ -82,10 +91,18 @@ class SessionHead:
         return float(means.max())
 
 
-def fit_head(examples: Sequence[Example]) -> SessionHead:
-    """Learn from examples of one label and engine, of which at least one is not empty."""
-    total = _add(list(map(Sums.of, examples)))
-    left_out = _leave_out(examples, total)
+def fit_head(examples: Sequence[Example], known: FoldSums | None = None) -> SessionHead:
+    """Learn from examples of one label and engine, of which at least one is not empty.
+
+    Args:
+        known: sums of earlier examples of the label, which save time.
+    """
+    folds = list_folds(examples)
+    sums = (known or FoldSums()).of([[examples[i] for i in fold] for fold in folds])
+    total = reduce(add, sums)
+    left_out = None
+    if len(folds) > 1:
+        left_out = _leave_out(examples, folds, [total - part for part in sums])
     if left_out is None:
         penalty = USUAL_PENALTY
         prior = torch.tensor(PRIOR, dtype=torch.float64)
@@ -97,7 +114,7 @@ def fit_head(examples: Sequence[Example]) -> SessionHead:
         scores = _score_candidates(examples, mixtures, values)
     return SessionHead(
         tuple(each.id for each in examples),
-        Ridge.fit(total, penalty),
+        Ridge.fit(StandardSums.of(total), penalty),
         mixtures,
         torch.stack(list(map(score_network, examples))),
         scores,
@@ -128,27 +145,28 @@ def list_folds(examples: Sequence[Example]) -> list[list[int]]:
     return folds
 
 
-def _leave_out(examples: Sequence[Example], total: Sums) -> tuple[float, list[Tensor]] | None:
+def _leave_out(
+    examples: Sequence[Example], folds: Sequence[Sequence[int]], rests: Sequence[Sums]
+) -> tuple[float, list[Tensor]]:
     """The penalty with the smallest left-out error, and each example's values of the ridge that did
-    not see its fold; None for a single fold.
+    not learn from its fold.
+
+    Args:
+        rests: sums of all examples but those of each fold.
     """
-    folds = list_folds(examples)
-    if len(folds) == 1:
-        return None
     features = list(map(design, examples))
-    best: tuple[float, float, list[Tensor]] | None = None
-    rests = [total - _add([Sums.of(examples[i]) for i in fold]) for fold in folds]
+    standard = list(map(StandardSums.of, rests))
+    trials = []
     for penalty in PENALTIES:
         values = features.copy()
-        for fold, rest in zip(folds, rests, strict=True):
+        for fold, rest in zip(folds, standard, strict=True):
             ridge = Ridge.fit(rest, penalty)
             for i in fold:
                 values[i] = ridge(features[i])
         error = sum(map(_error, examples, values))
-        if best is None or error < best[0]:
-            best = (error, penalty, values)
-    assert best is not None
-    return best[1], best[2]
+        trials.append((error, penalty, values))
+    _, penalty, values = min(trials, key=itemgetter(0))
+    return penalty, values
 
 
 def _error(example: Example, values: Tensor) -> float:
@@ -213,7 +231,3 @@ def _spread_of_cells(total: Sums, like: Example) -> Tensor:
     variance = total.products.diagonal()[:channels] / cells - mean**2
     spread = variance.clamp(min=1e-8).sqrt() + 1e-3
     return torch.cat([spread, spread]).float()
-
-
-def _add(sums: Sequence[Sums]) -> Sums:
-    return reduce(add, sums)

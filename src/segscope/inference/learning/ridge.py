@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import torch
 from torch import Tensor
@@ -61,6 +64,68 @@ class Sums:
         return Sums(self.products - other.products, self.target - other.target)
 
 
+class FoldSums:
+    """Sums of the folds of one label, as they were last needed: a new example is added to its fold
+    instead of all examples again.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, ...], Sums] = {}
+
+    def of(self, folds: Sequence[Sequence[Example]]) -> list[Sums]:
+        """Sums of each fold."""
+        known: dict[tuple[str, ...], Sums] = {}
+        for fold in folds:
+            ids = tuple(each.id for each in fold)
+            known[ids] = self._known.get(ids) or self._extend(ids[:-1], fold)
+        self._known = known
+        return list(known.values())
+
+    def _extend(self, ids: tuple[str, ...], fold: Sequence[Example]) -> Sums:
+        """Sums of a fold, from those of all but its last example where they are known."""
+        before = self._known.get(ids)
+        if before is None:
+            return reduce(add, map(Sums.of, fold))
+        return before + Sums.of(fold[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class StandardSums:
+    """Sums of features that were standardised.
+
+    Attributes:
+        mean, scale: (D,) of the features.
+        covariance: (D, D) sum of products.
+        target: (D,) sum of products with the target.
+        offset: mean target.
+        examples: how many the cells count as.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    covariance: Tensor
+    target: Tensor
+    offset: float
+    examples: float
+
+    @classmethod
+    def of(cls, sums: Sums) -> StandardSums:
+        total = sums.products[-1, -1]
+        mean = sums.products[-1, :-1] / total
+        variance = (sums.products.diagonal()[:-1] / total - mean**2).clamp(min=1e-8)
+        scale = variance.sqrt() + 1e-3
+        covariance = sums.products[:-1, :-1] - total * torch.outer(mean, mean)
+        target = (sums.target[:-1] - mean * sums.target[-1]) / scale
+        return cls(
+            mean,
+            scale,
+            covariance / torch.outer(scale, scale),
+            target,
+            float(sums.target[-1] / total),
+            float(total) / WEIGHT,
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Ridge:
     """A linear function of features.
@@ -74,23 +139,16 @@ class Ridge:
     bias: float
 
     @classmethod
-    def fit(cls, sums: Sums, penalty: float) -> Ridge:
-        """Least squares on standardised features with `penalty` times the squared weights, which
-        are divided by the cells of an example.
+    def fit(cls, sums: StandardSums, penalty: float) -> Ridge:
+        """Least squares with `penalty` times the squared weights of the standardised features, for
+        each example.
         """
-        total = sums.products[-1, -1]
-        mean = sums.products[-1, :-1] / total
-        variance = (sums.products.diagonal()[:-1] / total - mean**2).clamp(min=1e-8)
-        scale = variance.sqrt() + 1e-3
-        covariance = sums.products[:-1, :-1] - total * torch.outer(mean, mean)
-        covariance = covariance / torch.outer(scale, scale)
-        covariance.diagonal().add_(penalty * total / WEIGHT)
-        target = (sums.target[:-1] - mean * sums.target[-1]) / scale
-        factor = torch.linalg.cholesky(covariance)
-        standard = torch.cholesky_solve(target[:, None], factor)[:, 0]
-        weights = standard / scale
-        bias = sums.target[-1] / total - mean @ weights
-        return cls(weights, float(bias))
+        regular = sums.covariance.clone()
+        regular.diagonal().add_(penalty * sums.examples)
+        factor = torch.linalg.cholesky(regular)
+        standard = torch.cholesky_solve(sums.target[:, None], factor)[:, 0]
+        weights = standard / sums.scale
+        return cls(weights, sums.offset - float(sums.mean @ weights))
 
     def __call__(self, features: Tensor) -> Tensor:
         """(N,) values, about 1 inside and -1 outside, for features (N, D)."""

@@ -19,6 +19,7 @@ from segscope.inference.crop import EncodedFrames
 from segscope.inference.learning.example import Example, Source
 from segscope.inference.learning.head import SessionHead, fit_head
 from segscope.inference.learning.observation import engine_key, make_example
+from segscope.inference.learning.ridge import FoldSums
 from segscope.masks import encode_runs
 from segscope.models.engine import Engine
 from segscope.prompts import MaskPrompt, check_prompts
@@ -83,6 +84,7 @@ class Examples:
         self.store = ExampleStore(None if folder is None else Path(folder))
         self._entries: dict[Acceptance, _Entry] = {}
         self._heads: OrderedDict[tuple[str, ...], SessionHead] = OrderedDict()
+        self._sums: dict[str, FoldSums] = {}
         self._lock = threading.RLock()
 
     def __enter__(self) -> Examples:
@@ -161,7 +163,9 @@ class Examples:
         key = tuple(ids)
         with self._lock:
             if key not in self._heads:
-                self._heads[key] = fit_head(list(map(self.store.get, key)))
+                examples = list(map(self.store.get, key))
+                known = self._sums.setdefault(examples[0].source.label, FoldSums())
+                self._heads[key] = fit_head(examples, known)
                 while len(self._heads) > HEADS:
                     self._heads.popitem(last=False)
             self._heads.move_to_end(key)
