@@ -21,6 +21,9 @@ from segscope.inference.answers import MaskCandidate, PromptedFrame, PromptedMas
 from segscope.inference.constants import CLAMP, CLICKS_PER_SCRIBBLE, GIVEN
 from segscope.inference.crop import Crop, Xyxy
 from segscope.inference.learning.box_answer import learn_box
+from segscope.inference.learning.click_answer import learn_click
+from segscope.inference.learning.head import SessionHead
+from segscope.inference.learning.sizes import ExampleSizes
 from segscope.inference.windows import decode_crop, list_candidates, prompt_crops, rank_candidates
 from segscope.models.engine import DecoderPrompt, WindowRule
 from segscope.prompts import Box, MaskPrompt, Point, Prompt, Scribble
@@ -118,26 +121,50 @@ def decode_prompts(
         previous: (row, column) logits to start from, or None: of the frame's size for engines with
             a window rule, else of any size that covers the frame.
     """
-    plain = _decode_plain(frame, prompt, previous)
-    if frame.head is None or prompt.box is None or len(prompt.points) or previous is not None:
+    head = frame.head
+    if head is None or previous is not None:
+        return _decode_plain(frame, prompt, previous)
+    if prompt.box is None and prompt.clicks == 1 and bool(prompt.positive.all()):
+        return learn_click(frame, head, _decode_click(frame, head, prompt), prompt)
+    plain = _decode_plain(frame, prompt, None)
+    if prompt.box is None or len(prompt.points):
         return plain
-    return learn_box(frame, frame.head, plain, prompt.box)
+    return learn_box(frame, head, plain, prompt.box)
 
 
 def _decode_plain(
     frame: PromptedFrame, prompt: DecoderPrompt, previous: Tensor | None
 ) -> PromptedMasks:
-    """The network's own masks."""
+    """The network's own masks, of which it gives no more than four."""
     rule = frame.engine.window_rule
     if rule is None:
         return _decode_whole(frame, prompt, previous)
     if prompt.box is not None and not len(prompt.points) and previous is None:
         return _decode_box(frame, rule, prompt, prompt.box)
     crops = prompt_crops(rule, prompt, previous, frame.size_hw)
-    candidates = [
-        candidate for crop in crops for candidate in decode_crop(frame, crop, prompt, previous)
-    ]
-    return PromptedMasks(rank_candidates(candidates, frame.size_hw)[:4])
+    return PromptedMasks(_decode_windows(frame, crops, prompt, previous)[:4])
+
+
+def _decode_click(frame: PromptedFrame, head: SessionHead, prompt: DecoderPrompt) -> PromptedMasks:
+    """All masks of the network for a lone click, in windows that suit the examples."""
+    rule = frame.engine.window_rule
+    if rule is None:
+        return _decode_whole(frame, prompt, None)
+    crops = ExampleSizes.of(head).list_windows(rule, prompt, frame.size_hw)
+    return PromptedMasks(_decode_windows(frame, crops, prompt, None))
+
+
+def _decode_windows(
+    frame: PromptedFrame,
+    crops: Sequence[Crop],
+    prompt: DecoderPrompt,
+    previous: Tensor | None,
+) -> list[MaskCandidate]:
+    """Masks in several windows, best first."""
+    candidates = []
+    for crop in crops:
+        candidates += decode_crop(frame, crop, prompt, previous)
+    return rank_candidates(candidates, frame.size_hw)
 
 
 def _decode_whole(

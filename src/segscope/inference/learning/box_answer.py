@@ -29,18 +29,31 @@ def learn_box(
         box: in pixels of the frame.
     """
     window = HeadWindow.around(box, frame.size_hw)
-    best = plain.candidates[0]
-    cells = window.read(frame.engine, frame.features)
-    own = window.sample(best.logits[None, None].float(), best.crop).flatten()
-    choice = choose_mixture(head, describe_cells(cells, own, window).cpu())
-    if choice is None:
+    learned = mix_window(frame, head, window, plain.candidates[0])
+    if learned is None:
         return plain
-    features = torch.cat([cells, window.places().to(cells.device)], 1)
-    logits = mix(head.mixtures[choice.mixture][None], own, head.ridge(features))
-    learned = _cut_to_box(window, logits.view(SIDE, SIDE))
-    score = min(best.score + choice.gain, 1.0)
-    candidate = MaskCandidate(learned, window.crop, score, best.presence)
+    candidate = learned._replace(logits=_cut_to_box(window, learned.logits))
     return PromptedMasks([candidate, *plain.candidates[:3]], note=head.note, learned=True)
+
+
+def mix_window(
+    frame: PromptedFrame, head: SessionHead, window: HeadWindow, own: MaskCandidate
+) -> MaskCandidate | None:
+    """A mask of the network and the head together, (SIDE, SIDE) on a window, or None where the head
+    is not expected to help.
+
+    Args:
+        own: the network's mask of the object.
+    """
+    cells = window.read(frame.engine, frame.features)
+    logits = window.sample(own.logits[None, None].float(), own.crop).flatten()
+    choice = choose_mixture(head, describe_cells(cells, logits, window).cpu())
+    if choice is None:
+        return None
+    features = torch.cat([cells, window.places().to(cells.device)], 1)
+    mixed = mix(head.mixtures[choice.mixture][None], logits, head.ridge(features))
+    score = min(own.score + choice.gain, 1.0)
+    return MaskCandidate(mixed.view(SIDE, SIDE), window.crop, score, own.presence)
 
 
 def _cut_to_box(window: HeadWindow, logits: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ class SessionHead:
             nothing could be left out.
         means: (K, 2 channel) of the examples, see `Example.means`.
         scale: (2 channel,) spread of the features of single cells.
-        longer_sides: (K,) of the examples' boxes, in pixels.
+        longer_sides: (P,) of the boxes of the examples that are not empty, in pixels.
     """
 
     ids: tuple[str, ...]
@@ -76,6 +76,11 @@ class SessionHead:
     def gains(self) -> Tensor:
         """(K, M) left-out Dice above the network's own."""
         return self.scores - self.own_scores[:, None]
+
+    @property
+    def may_help(self) -> bool:
+        """Whether any mixture gained on the examples that were left out."""
+        return bool((self.gains.nanmean(0) > 0).any())
 
     def plain_score(self) -> float:
         """Mean Dice of the network's own masks on the examples."""
@@ -120,7 +125,7 @@ def fit_head(examples: Sequence[Example], known: FoldSums | None = None) -> Sess
         scores,
         torch.stack([torch.from_numpy(each.means) for each in examples]),
         _spread_of_cells(total, examples[0]),
-        torch.tensor([each.longer_side for each in examples]),
+        torch.tensor([each.longer_side for each in examples if not each.is_empty]),
     )
 
 
