@@ -92,6 +92,37 @@ class TestAnswers:
         with pytest.raises(PromptError, match="empty"):
             no_examples.add(stack, np.zeros_like(truth))
 
+    def test_a_mask_too_thin_in_its_box_is_no_example(self, no_examples: Examples) -> None:
+        stack, truth = draw_pair(0)
+        line = np.zeros_like(truth)
+        np.fill_diagonal(line, True)
+        with pytest.raises(PromptError, match="too thin"):
+            no_examples.add(stack, line)
+
+    def test_an_object_that_fills_the_frame_teaches(
+        self, mini: Engine, no_examples: Examples
+    ) -> None:
+        for seed in range(3):
+            stack, truth = draw_pair(seed)
+            no_examples.add(stack, np.ones_like(truth))
+        stack, truth = draw_pair(NEW)
+        with Interaction(stack, mini, examples=no_examples) as work:
+            answer = work.add(Box((0, 0, truth.shape[1], truth.shape[0])))
+        assert answer.mask.any()
+        assert no_examples.summarise()[0].learned is not None
+
+    def test_examples_of_the_same_image_count_when_they_come_from_elsewhere(
+        self, mini: Engine, no_examples: Examples
+    ) -> None:
+        teach(no_examples, 3)
+        stack, truth = draw_pair(0)
+        with Interaction(stack, mini, examples=no_examples) as work:
+            assert work.add(box_of(truth)).note == "learned from 3 examples"
+            work.accept(0, [1])
+            work.undo()
+            work.update_examples()
+        assert no_examples.count("pair") == 3
+
 
 class TestAcceptance:
     def accept_pairs(self, mini: Engine, examples: Examples, count: int) -> None:

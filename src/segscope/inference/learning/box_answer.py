@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,6 +17,7 @@ from segscope.inference.learning.stack import mix
 from segscope.inference.learning.window import SIDE, HeadWindow, describe_cells
 
 FINEST = 256  # cells along each side of the logits of a learned answer
+OVERFLOW_NOTE = "the network's answer overflowed; check its weights"
 MARGIN = 0.02  # of the longer side of the box, by which a learned answer may leave it
 
 
@@ -29,7 +32,10 @@ def learn_box(
         box: in pixels of the frame.
     """
     window = HeadWindow.around(box, frame.size_hw)
-    learned = mix_window(frame, head, window, plain.candidates[0])
+    best = plain.candidates[0]
+    if not bool(best.logits.isfinite().all()):
+        return replace(plain, note=OVERFLOW_NOTE)
+    learned = mix_window(frame, head, window, best)
     if learned is None:
         return plain
     candidate = learned._replace(logits=_cut_to_box(window, learned.logits))

@@ -136,7 +136,8 @@ def list_folds(examples: Sequence[Example]) -> list[list[int]]:
     """Positions of the examples that are left out together: those of a patient; with one patient,
     those of a frame; with one frame, each by itself.
 
-    From the eleventh on they share folds. An example that comes last changes no other's fold.
+    From the eleventh on they share folds. An example of a known patient, or the one of a third or
+    later patient, changes no other's fold when it comes last.
     """
     keys: list[tuple[str, int]] = [(each.source.group, 0) for each in examples]
     if len(set(keys)) == 1:

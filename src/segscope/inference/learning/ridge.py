@@ -14,6 +14,8 @@ from segscope.inference.learning.example import Example
 
 #: cells that one example counts as, whatever the number sampled; half of them for each side
 WEIGHT = 500.0
+LEAST_SPREAD = 1e-3
+LEAST_SHARE = 1e-4  # of a feature's mean; half floats resolve no more, and sums lose digits below
 
 
 def design(example: Example) -> Tensor:
@@ -113,7 +115,7 @@ class StandardSums:
         total = sums.products[-1, -1]
         mean = sums.products[-1, :-1] / total
         variance = (sums.products.diagonal()[:-1] / total - mean**2).clamp(min=1e-8)
-        scale = variance.sqrt() + 1e-3
+        scale = variance.sqrt() + LEAST_SPREAD + LEAST_SHARE * mean.abs()
         covariance = sums.products[:-1, :-1] - total * torch.outer(mean, mean)
         target = (sums.target[:-1] - mean * sums.target[-1]) / scale
         return cls(

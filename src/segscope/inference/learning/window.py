@@ -27,6 +27,8 @@ FACTOR = WindowRule().box  # side of the window, in longer sides of the box
 PLACES = 11  # numbers that say where in the box a cell lies
 LEAST_CELLS = 3
 FARTHEST = 2.0  # half boxes; cells beyond count as that far from the centre
+LARGEST = 60000.0  # feature that examples, which store half floats, can hold
+FINE = 16  # pixels along each side of a cell that are enough to tell what share a mask covers
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class HeadWindow:
         """
         view = self.encoded_crop(engine)
         maps = engine.pixel_maps(encode(view))
-        cells = [self.sample(each.float(), view)[0].flatten(1) for each in maps]
+        cells = [self.sample(_bound(each.float()), view)[0].flatten(1) for each in maps]
         return torch.cat(cells).T.contiguous()
 
     def sample(self, maps: Tensor, view: Crop, side: int = SIDE) -> Tensor:
@@ -116,8 +118,10 @@ class HeadWindow:
 
     def cover(self, mask: NDArray[np.bool_]) -> Tensor:
         """(CELLS,) float32: share of each cell that a mask (row, column) of the frame covers."""
-        cut = np.ascontiguousarray(self.crop.cut(mask))
-        part = torch.from_numpy(cut.astype(np.float32))[None, None]
+        cut = self.crop.cut(mask)
+        step = max(1, min(cut.shape) // (FINE * SIDE))
+        thinned = cut[step // 2 :: step, step // 2 :: step]
+        part = torch.from_numpy(thinned.astype(np.float32))[None, None]
         return F.interpolate(part, (SIDE, SIDE), mode="area").reshape(CELLS)
 
     def _offsets(self, grid: tuple[int, int] = GRID) -> tuple[Tensor, Tensor]:
@@ -130,6 +134,11 @@ class HeadWindow:
         across = (x - (x0 + x1) / 2) / _half(x0, x1)
         down = (y - (y0 + y1) / 2) / _half(y0, y1)
         return across[None, :], down[:, None]
+
+
+def _bound(maps: Tensor) -> Tensor:
+    """Features as examples can store them; what overflowed inside the network says nothing."""
+    return maps.nan_to_num(0.0, LARGEST, -LARGEST).clamp(-LARGEST, LARGEST)
 
 
 def _half(start: float, end: float) -> float:
@@ -153,12 +162,21 @@ def describe_cells(cells: Tensor, logits: Tensor, window: HeadWindow) -> Tensor:
     Args:
         cells: (CELLS, channel).
         logits: (CELLS,) of the network. Where they leave nearly nothing inside or outside, the box
-            takes the place of the mask.
+            takes the place of the mask, and where the box does so too, all cells count for both.
     """
     inside = logits > 0
-    if min(int(inside.sum()), int((~inside).sum())) < LEAST_CELLS:
+    if _is_one_sided(inside):
         inside = window.in_box()
+    if _is_one_sided(inside):
+        mean = cells.mean(0)
+        return torch.cat([mean, mean])
     return torch.cat([cells[inside].mean(0), cells[~inside].mean(0)])
+
+
+def _is_one_sided(inside: Tensor) -> bool:
+    """Whether nearly all cells (CELLS,) are inside, or nearly none."""
+    count = int(inside.sum())
+    return min(count, len(inside) - count) < LEAST_CELLS
 
 
 def read_ridge(ridge: Ridge, maps: Sequence[Tensor]) -> Tensor:
@@ -174,7 +192,7 @@ def read_ridge(ridge: Ridge, maps: Sequence[Tensor]) -> Tensor:
     for each in maps:
         channels = each.shape[1]
         weights = ridge.weights[first : first + channels].to(total)
-        values = torch.einsum("c,nchw->nhw", weights, each.float())[None]
+        values = torch.einsum("c,nchw->nhw", weights, _bound(each.float()))[None]
         total = total + F.interpolate(values, size, mode="bilinear")
         first += channels
     return total

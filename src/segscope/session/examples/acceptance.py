@@ -20,7 +20,8 @@ class Acceptance:
 
     Attributes:
         image: opaque id of the image.
-        frame, object_id: place of the mask.
+        frame: number of the frame.
+        object_id: of the session's object; 0 for an example that no session can undo.
         label: of the object, or "".
         mask: hash of its run lengths.
     """

@@ -18,7 +18,7 @@ from segscope.inference.answers import PromptedFrame
 from segscope.inference.crop import EncodedFrames
 from segscope.inference.learning.example import Example, Source
 from segscope.inference.learning.head import SessionHead, fit_head
-from segscope.inference.learning.observation import engine_key, make_example
+from segscope.inference.learning.observation import engine_key, make_example, suits_grid
 from segscope.inference.learning.ridge import FoldSums
 from segscope.masks import encode_runs
 from segscope.models.engine import Engine
@@ -59,6 +59,7 @@ class _Entry:
 
     id: str
     label: str
+    is_empty: bool
     means: NDArray[np.float32]
 
 
@@ -140,17 +141,20 @@ class Examples:
     def choose(
         self, label: str, counts: Callable[[Acceptance], bool] = lambda _: True
     ) -> tuple[str, ...]:
-        """Ids of the examples that a head of a label learns from now.
+        """Ids of the examples that a head of a label learns from now; none where all of them show
+        only what the label is not.
 
         Args:
-            counts: whether an acceptance still holds.
+            counts: whether an acceptance by a session still holds.
         """
         with self._lock:
             entries = [
                 entry
                 for acceptance, entry in self._entries.items()
-                if entry.label == label and counts(acceptance)
+                if entry.label == label and (not acceptance.object_id or counts(acceptance))
             ]
+        if all(entry.is_empty for entry in entries):
+            return ()
         chosen = choose_diverse([entry.means for entry in entries])
         return tuple(entries[position].id for position in chosen)
 
@@ -172,13 +176,13 @@ class Examples:
             return self._heads[key]
 
     def summarise(self) -> list[LabelSummary]:
-        """What each label's examples say."""
-        return [self._summarise(label) for label in self.labels]
+        """What the examples of each label say that has accepted masks."""
+        chosen = {label: self.choose(label) for label in self.labels}
+        return [self._summarise(label, ids) for label, ids in chosen.items() if ids]
 
-    def _summarise(self, label: str) -> LabelSummary:
-        head = self.head(self.choose(label))
-        learned = head.left_out_score()
-        return LabelSummary(label, self.count(label), head.plain_score(), learned)
+    def _summarise(self, label: str, ids: Sequence[str]) -> LabelSummary:
+        head = self.head(ids)
+        return LabelSummary(label, self.count(label), head.plain_score(), head.left_out_score())
 
     # --- changes ---------------------------------------------------------------------------------
 
@@ -203,13 +207,17 @@ class Examples:
             window: intensities displayed, see `segscope.render.Renderer`.
 
         Raises:
-            PromptError: the mask is empty or of another size than the frame.
+            PromptError: the mask is empty, too thin, or of another size than the frame.
         """
         image = stack_identity(stack)["sha256"]
         prompt = MaskPrompt(mask, frame=frame)
         if not prompt.mask.any():
             raise PromptError("an example is the mask of an object; this one is empty")
         check_prompts([prompt], stack.shape_zyx)
+        if not suits_grid(prompt.mask):
+            raise PromptError(
+                "this mask is too thin in its box to learn from; examples are compact objects"
+            )
         acceptance = Acceptance(image, frame, 0, label, hash_mask(encode_runs(prompt.mask)))
         features = EncodedFrames(self.engine, Renderer(stack, window), video=len(stack) > 1)
         prompted = PromptedFrame(self.engine, stack.size_hw, partial(features.get, frame))
@@ -223,19 +231,21 @@ class Examples:
         *,
         group: str = "",
     ) -> None:
-        """Learn from an accepted mask (row, column) of a frame, unless it is an example already."""
-        if acceptance in self:
+        """Learn from an accepted mask (row, column) of a frame, unless it is an example already or
+        too thin for one.
+        """
+        if acceptance in self or not suits_grid(mask):
             return
         group = group or acceptance.image
         source = Source(acceptance.label, acceptance.image, group, acceptance.frame)
         self._insert(acceptance, make_example(frame, mask, source))
 
     def restrict(self, image: str, acceptances: Iterable[Acceptance]) -> None:
-        """Forget the examples of an image whose acceptance no longer holds."""
+        """Forget the examples of an image whose acceptance by a session no longer holds."""
         valid = set(acceptances)
         with self._lock:
-            gone = [each for each in self._entries if each.image == image and each not in valid]
-            for acceptance in gone:
+            accepted = [each for each in self._entries if each.image == image and each.object_id]
+            for acceptance in set(accepted) - valid:
                 del self._entries[acceptance]
 
     def __contains__(self, acceptance: Acceptance) -> bool:
@@ -244,7 +254,7 @@ class Examples:
 
     def _insert(self, acceptance: Acceptance, example: Example) -> None:
         example_id = self.store.put(example)
-        entry = _Entry(example_id, example.source.label, example.means)
+        entry = _Entry(example_id, example.source.label, example.is_empty, example.means)
         with self._lock:
             self._entries[acceptance] = entry
 
@@ -270,12 +280,12 @@ class Examples:
             ReadError: it is missing, damaged, or something else.
             UsageError: its examples are of another engine.
         """
-        for number, example in enumerate(read_examples(Path(path))):
+        for example in read_examples(Path(path)):
             if example.engine != engine_key(self.engine):
                 raise UsageError(
                     f"{path} was made with other weights than {self.engine.card.name} has here; "
                     "make the examples again from their images and masks"
                 )
             source = example.source
-            acceptance = Acceptance(source.image, source.frame, number, source.label, example.id)
+            acceptance = Acceptance(source.image, source.frame, 0, source.label, example.id)
             self._insert(acceptance, example)
