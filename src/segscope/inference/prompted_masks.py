@@ -22,6 +22,7 @@ from segscope.inference.constants import CLAMP, CLICKS_PER_SCRIBBLE, GIVEN
 from segscope.inference.crop import Crop, Xyxy
 from segscope.inference.learning.box_answer import learn_box
 from segscope.inference.learning.click_answer import learn_click
+from segscope.inference.learning.correction_answer import learn_correction
 from segscope.inference.learning.head import SessionHead
 from segscope.inference.learning.sizes import ExampleSizes
 from segscope.inference.windows import decode_crop, list_candidates, prompt_crops, rank_candidates
@@ -122,14 +123,15 @@ def decode_prompts(
             a window rule, else of any size that covers the frame.
     """
     head = frame.head
-    if head is None or previous is not None:
+    if head is None:
         return _decode_plain(frame, prompt, previous)
-    if prompt.box is None and prompt.clicks == 1 and bool(prompt.positive.all()):
+    clicked_once = prompt.clicks == 1 and bool(prompt.positive.all())
+    if previous is None and clicked_once:
         return learn_click(frame, head, _decode_click(frame, head, prompt), prompt)
-    plain = _decode_plain(frame, prompt, None)
-    if prompt.box is None or len(prompt.points):
-        return plain
-    return learn_box(frame, head, plain, prompt.box)
+    plain = _decode_plain(frame, prompt, previous)
+    if previous is None and prompt.box is not None and not len(prompt.points):
+        return learn_box(frame, head, plain, prompt.box)
+    return learn_correction(frame, head, plain, prompt, previous)
 
 
 def _decode_plain(

@@ -33,13 +33,18 @@ def learn_box(
     """
     window = HeadWindow.around(box, frame.size_hw)
     best = plain.candidates[0]
-    if not bool(best.logits.isfinite().all()):
+    if not is_finite(best):
         return replace(plain, note=OVERFLOW_NOTE)
     learned = mix_window(frame, head, window, best)
     if learned is None:
         return plain
     candidate = learned._replace(logits=_cut_to_box(window, learned.logits))
     return PromptedMasks([candidate, *plain.candidates[:3]], note=head.note, learned=True)
+
+
+def is_finite(candidate: MaskCandidate) -> bool:
+    """Whether the network gave numbers."""
+    return bool(candidate.logits.isfinite().all())
 
 
 def mix_window(
@@ -49,9 +54,9 @@ def mix_window(
     is not expected to help.
 
     Args:
-        own: the network's mask of the object.
+        own: the network's mask of the object; features are read from the view that it was found in.
     """
-    cells = window.read(frame.engine, frame.features)
+    cells = window.read(frame.engine, frame.features, own.crop)
     logits = window.sample(own.logits[None, None].float(), own.crop).flatten()
     choice = choose_mixture(head, describe_cells(cells, logits, window).cpu())
     if choice is None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from segscope.inference.answers import MaskCandidate, PromptedFrame, PromptedMasks
 from segscope.inference.crop import Crop, Xyxy
-from segscope.inference.learning.box_answer import OVERFLOW_NOTE, mix_window
+from segscope.inference.learning.box_answer import OVERFLOW_NOTE, is_finite, mix_window
 from segscope.inference.learning.head import SessionHead
 from segscope.inference.learning.parts import keep_parts, mask_box
 from segscope.inference.learning.sizes import ExampleSizes
@@ -94,7 +94,7 @@ def learn_click(
         prompt: a lone positive click, in pixels of the frame.
     """
     unchanged = replace(plain, candidates=plain.candidates[:4])
-    if not all(bool(each.logits.isfinite().all()) for each in plain.candidates):
+    if not all(map(is_finite, plain.candidates)):
         return replace(unchanged, note=OVERFLOW_NOTE)
     judged = judge_masks(frame, head, plain.candidates)
     learned = _look_closer(frame, head, judged, prompt)

@@ -54,13 +54,13 @@ class HeadWindow:
             return Crop.whole(self.crop.frame_hw)
         return Crop.around(self.box, self.crop.frame_hw, factor=rule.box)
 
-    def read(self, engine: Engine, encode: Callable[[Crop], Features]) -> Tensor:
+    def read(self, engine: Engine, encode: Callable[[Crop], Features], view: Crop) -> Tensor:
         """(CELLS, channel) float32 features of the cells, row by row.
 
         Args:
             encode: gives the features of a crop of the frame.
+            view: the crop to read from.
         """
-        view = self.encoded_crop(engine)
         maps = engine.pixel_maps(encode(view))
         cells = [self.sample(_bound(each.float()), view)[0].flatten(1) for each in maps]
         return torch.cat(cells).T.contiguous()
