@@ -12,6 +12,7 @@ import segscope as ss
 from segscope.errors import UsageError
 from segscope.masks import decode_runs
 from segscope.models.engine import Engine
+from segscope.session.commands import Accept
 from segscope.session.examples.sources import open_source
 from segscope.session.log_lines import ProjectEntry
 
@@ -69,8 +70,7 @@ def test_what_was_undone_or_awaits_review_does_not_teach(project: Project) -> No
         work.undo()
     with project.begin("b", image=1) as work:
         work.add(ss.MaskPrompt(CELL))
-        work.describe(1, unreviewed=True)
-        work.accept(0, [1])
+        work.execute(Accept(0, (1,), unreviewed=(1,)))
     with pytest.raises(UsageError, match="nobody has accepted a mask"):
         open_source(project.folder)
 

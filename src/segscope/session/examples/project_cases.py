@@ -6,23 +6,20 @@ Only the logs are read, up to their last complete line, so that a server may run
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from segscope.errors import ReadError, SegscopeError, UsageError
 from segscope.io import read
-from segscope.predict.state import ObjectState
-from segscope.session.command_log import LogContent, read_log
+from segscope.session.command_log import read_log
 from segscope.session.examples.acceptance import list_acceptances
 from segscope.session.examples.labelled_masks import LabelledCase, LabelledImage, LabelledMask
 from segscope.session.examples.source import ExampleSource
 from segscope.session.identity import check_stack
 from segscope.session.log_lines import LogHeader, ProjectEntry
-from segscope.session.mask_delta import apply_delta
+from segscope.session.logged_objects import read_objects
 from segscope.session.project_logs import session_logs
-from segscope.session.timeline import fold_lines
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,26 +81,18 @@ def _read_work(log: Path) -> _AcceptedWork:
     header = content.header
     if header.project is None:
         raise ReadError(f"{log} does not name its image")
-    objects = _follow(content)
+    rows, columns = header.image["shape"][1:3]
+    objects = read_objects(content, (rows, columns))
     masks = []
     for acceptance in list_acceptances(header.image["sha256"], objects):
+        if acceptance.rejected:
+            continue
         runs = objects[acceptance.object_id].answers[acceptance.frame].runs
         masks.append(LabelledMask(acceptance.label, acceptance.frame, runs))
     time = header.time
     if content.lines:
         time = content.lines[-1].time
     return _AcceptedWork(log, header, header.project, time, masks)
-
-
-def _follow(content: LogContent) -> Mapping[int, ObjectState]:
-    """The objects at the end of a log, with the masks that it holds."""
-    objects: dict[int, ObjectState] = {}
-    rows, columns = content.header.image["shape"][1:3]
-    for logged in fold_lines(content.header, content.lines).done:
-        if logged.delta is None:
-            raise ReadError("its log holds no masks; open it in `segscope annotate` once")
-        apply_delta(objects, logged.command, logged.delta, (rows, columns))
-    return objects
 
 
 def _open(work: _AcceptedWork, _axis: int) -> LabelledImage:
