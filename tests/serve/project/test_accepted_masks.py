@@ -11,9 +11,7 @@ from ..conftest import Server
 
 def test_accepted_masks_can_be_learned_from_while_the_server_runs(server: Server) -> None:
     server.open("cells.png")
-    server.do(
-        "prompts", prompts=[{"type": "box", "frame": 0, "object": 1, "box": [20, 10, 50, 30]}]
-    )
+    server.do("predict", frame=0, object_id=1, boxes=[[20, 10, 50, 30]])
     server.do("accept", frames=[0])
     project = server.workspace.settings.project
     files = sorted(project.rglob("*"))
