@@ -29,6 +29,17 @@ def draw_pair(seed: int) -> tuple[Stack, NDArray[np.bool_]]:
     return Stack.from_array(image.clip(0, 255).astype(np.uint8)), square & ~stripe
 
 
+def draw_pair_volume(seed: int, slices: int = 5) -> tuple[Stack, NDArray[np.bool_]]:
+    """A volume whose slices are images of one pair, moved by a pixel from slice to slice, and the
+    mask of the pair.
+    """
+    image, mask = draw_pair(seed)
+    pixels = np.stack([np.roll(image[0], shift, axis=1) for shift in range(slices)])
+    noise = np.random.default_rng(seed).normal(0, 4, pixels.shape)
+    masks = np.stack([np.roll(mask, shift, axis=1) for shift in range(slices)])
+    return Stack.from_array((pixels + noise).clip(0, 255).astype(np.uint8)), masks
+
+
 def teach(examples: Examples, count: int, label: str = "pair") -> None:
     """Add examples of pairs."""
     for seed in range(count):

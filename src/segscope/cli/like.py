@@ -119,11 +119,11 @@ class Lesson:
         }
 
     def _describe_object(self, masks: Masks, object_id: int) -> ObjectLearning:
-        from segscope.inference.learning.head import LEARNED
+        from segscope.inference.learning.notes import count_learned
 
         notes: Mapping[str, str] = masks.record["notes"]
         own = (note for key, note in notes.items() if key.startswith(f"{object_id}@"))
-        if any(note.startswith(LEARNED) for note in own):
+        if any(map(count_learned, own)):
             return {"id": object_id, "learned": True, "reason": ""}
         name = masks.names[object_id]
         return {"id": object_id, "learned": False, "reason": self._explain_plain(name)}

@@ -17,7 +17,7 @@ from segscope.models.segmenter import refuse_segmenter
 from segscope.predict.overlaps import Overlap, check_overlap, compose_frame
 from segscope.predict.prompted_frame import answer_prompts
 from segscope.predict.state import FrameResult, InferenceState, ObjectState
-from segscope.prompts import Prompt
+from segscope.prompts import Prompt, is_by_person
 from segscope.render import Renderer
 from segscope.session.examples.session_examples import ExampleIds, SessionExamples
 from segscope.session.examples.store import MissingExample
@@ -180,6 +180,15 @@ class SessionState:
             )
         return self.learning.examples.head(ids)
 
+    def heads(self, examples: ExampleIds) -> dict[int, SessionHead]:
+        """The heads of examples by object.
+
+        Raises:
+            MissingExample: one of them is not in the store.
+        """
+        heads = {object_id: self.head(ids) for object_id, ids in examples.items()}
+        return {object_id: head for object_id, head in heads.items() if head is not None}
+
     # --- changes; the objects must not be shared --------------------------------------------------
 
     def answer(self, prompts: Sequence[Prompt], examples: ExampleIds) -> FrameMask:
@@ -202,6 +211,13 @@ class SessionState:
             answers[frame, object_id] = answer
             obj.accepted -= {frame}  # the mask that was accepted has been replaced
         return answers[prompts[-1].frame, prompts[-1].object_id]
+
+    def review_prompted(self, prompts: Iterable[Prompt]) -> None:
+        """What a person prompts, that person has reviewed."""
+        for object_id in {prompt.object_id for prompt in prompts if is_by_person(prompt)}:
+            obj = self.objects[object_id]
+            if obj.unreviewed:
+                obj.mark_reviewed(True)
 
     def withdraw_prompts(self, frame: int, object_id: int) -> None:
         """Remove the prompts on a frame; where tracking had passed, its mask returns."""

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from segscope.inference.answers import PromptedFrame
 from segscope.inference.constants import OUTSIDE
-from segscope.inference.learning.guard import choose_mixture
+from segscope.inference.learning.guard import PROMPTED, GuardRule, LearnedLogits, answer_window
 from segscope.inference.learning.head import SessionHead
-from segscope.inference.learning.stack import mix
-from segscope.inference.learning.window import SIDE, HeadWindow, describe_cells
+from segscope.inference.learning.window import SIDE, HeadWindow
 
 FINEST = 256  # cells along each side of the logits of a learned answer
-
-
-@dataclass(frozen=True, eq=False)
-class WindowAnswer:
-    """Learned logits in a window.
-
-    Attributes:
-        logits: (row, column) over the window's crop.
-        gain: expected Dice above the plain answer's.
-    """
-
-    logits: Tensor
-    gain: float
 
 
 def learn_window(
@@ -37,20 +22,22 @@ def learn_window(
     window: HeadWindow,
     own: Tensor,
     margin: float,
-) -> WindowAnswer | None:
-    """The learned answer in a window, or None where the plain one is expected to be as good.
+    rule: GuardRule = PROMPTED,
+) -> LearnedLogits | None:
+    """Learned logits (row, column) over the window's crop, or None where the plain answer is
+    expected to be as good.
 
     Args:
         own: (CELLS,) logits of the network.
         margin: of the longer side of the box, by which the answer may leave it.
+        rule: what is asked of it.
     """
     cells = window.read(frame.engine, frame.features)
-    choice = choose_mixture(head, describe_cells(cells, own, window).cpu())
-    if choice is None:
+    learned = answer_window(head, window, cells, own, rule)
+    if learned is None:
         return None
-    features = torch.cat([cells, window.places().to(cells.device)], 1)
-    logits = mix(head.mixtures[choice.mixture][None], own, head.ridge(features))
-    return WindowAnswer(_cut_to_box(window, logits.view(SIDE, SIDE), margin), choice.gain)
+    logits = _cut_to_box(window, learned.logits.view(SIDE, SIDE), margin)
+    return replace(learned, logits=logits)
 
 
 def _cut_to_box(window: HeadWindow, logits: Tensor, margin: float) -> Tensor:

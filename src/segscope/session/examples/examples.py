@@ -17,9 +17,8 @@ from segscope.errors import PromptError, UsageError
 from segscope.inference.answers import PromptedFrame
 from segscope.inference.crop import EncodedFrames
 from segscope.inference.learning.example import Example, Source
-from segscope.inference.learning.head import SessionHead, fit_head
+from segscope.inference.learning.head import KnownSums, SessionHead, fit_head
 from segscope.inference.learning.observation import engine_key, make_example, suits_grid
-from segscope.inference.learning.ridge import FoldSums
 from segscope.masks import LabelMap, Masks, decode_runs, encode_runs
 from segscope.models.engine import Engine
 from segscope.models.segmenter import refuse_segmenter
@@ -56,7 +55,7 @@ class LabelSummary:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Entry:
+class Entry:
     """What stays in memory of an example."""
 
     id: str
@@ -91,9 +90,9 @@ class Examples:
         refuse_segmenter(engine)
         self.engine = engine
         self.store = ExampleStore(None if folder is None else Path(folder))
-        self._entries: dict[Acceptance, _Entry] = {}
+        self._entries: dict[Acceptance, Entry] = {}
         self._heads: OrderedDict[tuple[str, ...], SessionHead] = OrderedDict()
-        self._sums: dict[str, FoldSums] = {}
+        self._sums: dict[str, KnownSums] = {}
         self._lock = threading.RLock()
 
     def __enter__(self) -> Examples:
@@ -176,7 +175,7 @@ class Examples:
         with self._lock:
             if key not in self._heads:
                 examples = list(map(self.store.get, key))
-                known = self._sums.setdefault(examples[0].source.label, FoldSums())
+                known = self._sums.setdefault(examples[0].source.label, KnownSums())
                 self._heads[key] = fit_head(examples, known)
                 while len(self._heads) > HEADS:
                     self._heads.popitem(last=False)
@@ -309,7 +308,7 @@ class Examples:
             return
         group = group or acceptance.image
         source = Source(acceptance.label, acceptance.image, group, acceptance.frame)
-        self._insert(acceptance, make_example(frame, mask, source))
+        self._insert(acceptance, make_example(frame, mask, source, rejected=acceptance.rejected))
 
     def restrict(self, image: str, acceptances: Iterable[Acceptance]) -> None:
         """Forget the examples of an image whose acceptance by a session no longer holds."""
@@ -325,7 +324,7 @@ class Examples:
 
     def _insert(self, acceptance: Acceptance, example: Example) -> None:
         example_id = self.store.put(example)
-        entry = _Entry(example_id, example.source.label, example.is_empty, example.means)
+        entry = Entry(example_id, example.source.label, example.is_empty, example.means)
         with self._lock:
             self._entries[acceptance] = entry
 

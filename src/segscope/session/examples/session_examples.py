@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from segscope.inference.answers import PromptedFrame
+from segscope.masks import decode_runs
 from segscope.models.engine import Engine
 from segscope.predict.state import InferenceState, ObjectState
-from segscope.session.examples.acceptance import Acceptance, list_acceptances
+from segscope.session.examples.acceptance import Acceptance, find_runs, list_acceptances
 from segscope.session.examples.examples import Examples
 from segscope.session.identity import stack_identity
 from segscope.stack import Stack
@@ -66,18 +67,24 @@ class SessionExamples:
 
     def update(self, inference: InferenceState, objects: Mapping[int, ObjectState]) -> None:
         """Learn from what is accepted now, and forget what no longer is."""
+        for acceptance in self.list_new(objects):
+            self.learn(inference, objects[acceptance.object_id], acceptance)
+
+    def list_new(self, objects: Mapping[int, ObjectState]) -> list[Acceptance]:
+        """What is accepted and not learned from yet; what is no longer accepted is forgotten."""
         acceptances = list_acceptances(self.image, objects)
         self.examples.restrict(self.image, acceptances)
-        for acceptance in acceptances:
-            if acceptance in self.examples:
-                continue
-            answer = objects[acceptance.object_id].answers[acceptance.frame]
-            frame = PromptedFrame(
-                inference.engine,
-                inference.stack.size_hw,
-                partial(inference.features.get, acceptance.frame),
-            )
-            self.examples.accept(frame, inference.mask(answer), acceptance, group=self.group)
+        return [acceptance for acceptance in acceptances if acceptance not in self.examples]
+
+    def learn(self, inference: InferenceState, obj: ObjectState, acceptance: Acceptance) -> None:
+        """Learn from an acceptance of `list_new`."""
+        mask = decode_runs(find_runs(obj, acceptance), inference.stack.size_hw)
+        frame = PromptedFrame(
+            inference.engine,
+            inference.stack.size_hw,
+            partial(inference.features.get, acceptance.frame),
+        )
+        self.examples.accept(frame, mask, acceptance, group=self.group)
 
 
 def examples_of(
