@@ -169,3 +169,20 @@ def test_an_output_among_the_examples_is_refused(
 def test_a_file_of_examples_has_its_suffix(place: Path, ends: Callable[[list[str]], str]) -> None:
     words = ["learn", str(place / "examples"), "-o", str(place / "pairs.bin")]
     assert "suffix .examples" in ends(words)
+
+
+def test_slices_of_one_volume_teach_the_next(run: Run, place: Path) -> None:
+    def write(folder: Path, name: str, first: int) -> None:
+        pairs = [draw_pair(seed) for seed in range(first, first + 3)]
+        masks = [join_halves(mask).astype(np.uint8) for _, mask in pairs]
+        for inner, frames in (("images", [stack[0] for stack, _ in pairs]), ("masks", masks)):
+            (folder / inner).mkdir(parents=True, exist_ok=True)
+            np.save(folder / inner / name, np.stack(frames))
+
+    write(place / "volumes", "a.npy", 0)
+    write(place / "next", "b.npy", NEW)
+    words = ("segment", "next/images/b.npy", "-o", "volume.npz", "--box", f"{box()}@0")
+    said = run(*words, "--like", "volumes")
+    assert "examples from volumes: 1 image" in said
+    assert "learned from 3 examples" in said
+    assert "used for 1 of 1 object" in said

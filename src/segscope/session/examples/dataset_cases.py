@@ -21,7 +21,7 @@ from segscope.session.examples.labelled_masks import (
 )
 from segscope.session.examples.source import ExampleSource
 
-OPENED = 20  # cases that are opened to learn the labels of maps without names
+OPENED = 8  # cases that are opened to learn the labels of maps without names
 MOST_CLASSES = 10  # of a map without names; where an image has more values, they are objects
 
 Values = Literal["mask", "classes", "objects"]
@@ -103,6 +103,8 @@ def _open_unnamed(cases: Sequence[Case]) -> _UnnamedMaps:
             stack = read_image(case)
             for target in filter(_is_unnamed, case.targets):
                 maps.add(read_target(target, stack))
+            if maps.most > MOST_CLASSES:
+                break
         except SegscopeError:  # is reported when the case is opened to learn from it
             continue
     return maps
