@@ -293,9 +293,7 @@ class _Searcher:
         return LabelSearch(label, longer_side, fit_search_head(lessons))
 
     @torch.inference_mode()
-    def _teach(
-        self, label: str, longer_side: float, example: AnnotatedFrame, most: int
-    ) -> Lesson:
+    def _teach(self, label: str, longer_side: float, example: AnnotatedFrame, most: int) -> Lesson:
         """What an annotated frame teaches about a label."""
         self.steps.begin()
         rgb = example.rgb

@@ -370,7 +370,8 @@ class Propagate(SessionCommand):
     ) -> Iterator[list[FrameMask]]:
         """Masks frame by frame; `cancelled` is checked before each frame."""
         chosen = {object_id: state.objects[object_id] for object_id in self.objects}
-        return propagate(state.inference, chosen, self.range, cancelled)
+        heads = state.heads(self.examples)
+        return propagate(state.inference, chosen, self.range, cancelled, heads)
 
     def apply(self, state: SessionState) -> None:
         self.repeat(state, lambda: None)

@@ -13,7 +13,7 @@ from segscope.inference.learning.head import SessionHead
 from segscope.masks import FrameMask, Runs, encode_runs
 from segscope.memory import MemoryPolicy, policy
 from segscope.models.engine import Engine
-from segscope.models.segmenter import Segmenter
+from segscope.models.segmenter import refuse_segmenter
 from segscope.predict.overlaps import Overlap, check_overlap, compose_frame
 from segscope.predict.prompted_frame import answer_prompts
 from segscope.predict.state import FrameResult, InferenceState, ObjectState
@@ -76,12 +76,7 @@ class SessionState:
         Raises:
             UsageError: an engine without prompts, or an unknown window, memory or overlap policy.
         """
-        if isinstance(engine, Segmenter):
-            raise UsageError(
-                f"{engine.card.name} takes no prompts: it segments "
-                f"{', '.join(engine.classes)} without them. Use `segscope everything`, or "
-                "another model"
-            )
+        refuse_segmenter(engine)
         check_overlap(overlap)
         memory_policy = policy(memory)
         inference = InferenceState.of(stack, engine, Renderer(stack, window), memory_policy)
@@ -184,6 +179,15 @@ class SessionState:
                 "with them"
             )
         return self.learning.examples.head(ids)
+
+    def heads(self, examples: ExampleIds) -> dict[int, SessionHead]:
+        """The heads of examples by object.
+
+        Raises:
+            MissingExample: one of them is not in the store.
+        """
+        heads = {object_id: self.head(ids) for object_id, ids in examples.items()}
+        return {object_id: head for object_id, head in heads.items() if head is not None}
 
     # --- changes; the objects must not be shared --------------------------------------------------
 

@@ -67,9 +67,7 @@ def estimate_confidence(measures: NDArray[np.float64]) -> NDArray[np.float64]:
     return 1 / (1 + np.exp(-(measures @ np.array(WEIGHTS) + BIAS)))
 
 
-def compare(
-    candidates: Sequence[Candidate], shape: tuple[int, int]
-) -> tuple[Overlaps, Overlaps]:
+def compare(candidates: Sequence[Candidate], shape: tuple[int, int]) -> tuple[Overlaps, Overlaps]:
     """(N, N) IoU of candidates on a grid, and the share of the smaller one that both cover."""
     cells = []
     for each in candidates:

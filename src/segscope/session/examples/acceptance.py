@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +49,7 @@ def list_acceptances(image: str, objects: Mapping[int, ObjectState]) -> list[Acc
         if obj.unreviewed:
             continue
         frames = [frame for frame in sorted(obj.accepted) if obj.answers[frame].area]
-        for frame in _spread(frames):
+        for frame in spread_frames(frames):
             digest = hash_mask(obj.answers[frame].runs)
             acceptances.append(Acceptance(image, frame, object_id, obj.name, digest))
     return acceptances
@@ -65,7 +65,7 @@ def find_runs(obj: ObjectState, acceptance: Acceptance) -> Runs:
 def reject_object(obj: ObjectState) -> ObjectState:
     """An object without masks, which remembers those that it had as rejected."""
     frames = [frame for frame, answer in sorted(obj.answers.items()) if answer.area]
-    masks = [[frame, obj.answers[frame].runs.tolist()] for frame in _spread(frames)]
+    masks = [[frame, obj.answers[frame].runs.tolist()] for frame in spread_frames(frames)]
     return ObjectState(name=obj.name, about={REJECTED: masks})
 
 
@@ -84,9 +84,9 @@ def hash_mask(runs: Runs) -> str:
     return hashlib.sha256(runs.tobytes()).hexdigest()[:16]
 
 
-def _spread(frames: list[int]) -> list[int]:
+def spread_frames(frames: Sequence[int]) -> list[int]:
     """At most `MOST_FRAMES` frames, evenly spread."""
     if len(frames) <= MOST_FRAMES:
-        return frames
+        return list(frames)
     places = np.linspace(0, len(frames) - 1, MOST_FRAMES).round().astype(int)
     return [frames[place] for place in places]

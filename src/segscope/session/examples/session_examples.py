@@ -27,6 +27,7 @@ class SessionExamples:
         examples: of all sessions.
         image: opaque id of the session's image.
         group: opaque id of its patient or case.
+        label: whose examples all objects learn from; None for those of each object's own name.
         learns: whether answers learn; what is accepted becomes an example either way.
         updates_at_once: whether the session learns within the command that accepts; else whoever
             opened it calls `update`.
@@ -35,6 +36,7 @@ class SessionExamples:
     examples: Examples
     image: str
     group: str = ""
+    label: str | None = None
     learns: bool = True
     updates_at_once: bool = True
 
@@ -53,7 +55,9 @@ class SessionExamples:
         chosen: dict[int, tuple[str, ...]] = {}
         for object_id in sorted(object_ids):
             obj = objects.get(object_id)
-            label = self.examples.find_label("" if obj is None else obj.name)
+            label = self.label
+            if label is None:
+                label = self.examples.find_label("" if obj is None else obj.name)
             if label is None:
                 continue
             ids = self.examples.choose(label, counts)
