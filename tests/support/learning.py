@@ -26,6 +26,18 @@ def draw_pair(seed: int) -> tuple[Stack, NDArray[np.bool_]]:
     return Stack.from_array(image.clip(0, 255).astype(np.uint8)), square & ~stripe
 
 
+def draw_disc(seed: int) -> tuple[Stack, NDArray[np.bool_]]:
+    """A bright ellipse on a noisy image, which a network segments without help, and its mask."""
+    rng = np.random.default_rng(seed)
+    across, down = rng.uniform(14, 26, 2)
+    x0 = rng.uniform(across + 4, SIZE - across - 4)
+    y0 = rng.uniform(down + 4, SIZE - down - 4)
+    y, x = np.mgrid[:SIZE, :SIZE]
+    mask = ((x - x0) / across) ** 2 + ((y - y0) / down) ** 2 < 1
+    image = 60 + 90 * mask + rng.normal(0, 6, (SIZE, SIZE))
+    return Stack.from_array(image.clip(0, 255).astype(np.uint8)), mask
+
+
 def teach(examples: Examples, count: int, label: str = "pair") -> None:
     """Add examples of pairs."""
     for seed in range(count):

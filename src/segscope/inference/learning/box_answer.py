@@ -34,7 +34,7 @@ def learn_box(
     window = HeadWindow.around(box, frame.size_hw)
     best = plain.candidates[0]
     cells = window.read(frame.engine, frame.features)
-    own = window.sample(best.logits[None, None].float(), best.crop).flatten()
+    own = window.read_logits(frame.engine, best.logits, best.crop)
     if not bool(own.isfinite().all()):
         return replace(plain, note=OVERFLOW_NOTE)
     choice = choose_mixture(head, describe_cells(cells, own, window).cpu())
@@ -50,8 +50,11 @@ def learn_box(
 
 def _cut_to_box(window: HeadWindow, logits: Tensor) -> Tensor:
     """Logits (SIDE, SIDE) on a finer grid, with none of the object outside the box."""
-    rows = min(window.crop.size_hw[0], FINEST)
-    columns = min(window.crop.size_hw[1], FINEST)
+    height, width = window.crop.size_hw
+    # of the shape of the crop: SAM takes a square one for its decoder's, which may show padding
+    share = min(FINEST / max(height, width), 1.0)
+    rows = max(round(height * share), min(height, SIDE))
+    columns = max(round(width * share), min(width, SIDE))
     finer = F.interpolate(logits[None, None], (rows, columns), mode="bilinear")[0, 0]
     outside = ~window.in_box((rows, columns), MARGIN).view(rows, columns)
     finer[outside.to(finer.device)] = OUTSIDE
