@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from segscope.prompts import Box
 from segscope.session.examples import Examples
@@ -31,6 +34,17 @@ def teach(examples: Examples, count: int, label: str = "pair") -> None:
     for seed in range(count):
         stack, mask = draw_pair(seed)
         examples.add(stack, mask, label=label)
+
+
+def write_pairs(folder: Path, count: int) -> Path:
+    """A data set of pairs: images and masks in folders."""
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    for seed in range(count):
+        stack, mask = draw_pair(seed)
+        Image.fromarray(np.asarray(stack[0])).save(folder / "images" / f"{seed}.png")
+        Image.fromarray(mask.astype(np.uint8)).save(folder / "masks" / f"{seed}.png")
+    return folder
 
 
 def box_of(mask: NDArray[np.bool_], object_id: int = 1) -> Box:
