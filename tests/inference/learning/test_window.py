@@ -107,7 +107,8 @@ class TestGeometry:
         rng = np.random.default_rng(0)
         mask = rng.random(frame_hw) < 0.4
         cover = window.cover(mask)
-        assert float(cover.min()) >= 0 and float(cover.max()) <= 1
+        assert float(cover.min()) >= 0
+        assert float(cover.max()) <= 1
         rows, columns = window.crop.size_hw
         if rows % SIDE == 0 and columns % SIDE == 0:
             assert float(cover.mean()) == pytest.approx(window.crop.cut(mask).mean(), abs=1e-5)
@@ -144,7 +145,7 @@ class TestGeometry:
                 return engine.encode(np.ascontiguousarray(crop.cut(image)))
 
         window = HeadWindow.around((5, 5, 25, 20), size_hw)
-        cells = window.read(engine, encode)
+        cells = window.read(engine, encode, window.encoded_crop(engine))
         assert cells.shape[0] == CELLS
         assert bool(cells.isfinite().all())
         assert not any(crop.mirrored for crop in asked)
@@ -166,7 +167,7 @@ def test_features_that_overflow_are_bounded() -> None:
     maps[0, 1] = -1e9
     maps[0, 2] = torch.nan
     window = HeadWindow.around((2, 2, 6, 6), (8, 8))
-    cells = window.read(Overflowing(), lambda _: Features((maps,), (8, 8)))  # type: ignore[arg-type]
+    cells = window.read(Overflowing(), lambda _: Features((maps,), (8, 8)), window.crop)  # type: ignore[arg-type]
     assert cells.half().isfinite().all()
     assert cells[0].tolist() == [LARGEST, -LARGEST, 0.0, 1.0]
 

@@ -22,6 +22,7 @@ from segscope.evaluate.protocol import Protocol, Setting
 from segscope.evaluate.results_log import Row
 from segscope.evaluate.rollout import RolloutOptions, Round, roll_out
 from segscope.evaluate.series.images import ImageReader, Series, SeriesImage, order_images
+from segscope.inference.learning.notes import count_learned
 from segscope.metrics.overlap import dice
 from segscope.models.engine import Engine
 from segscope.session.examples import Examples
@@ -31,7 +32,6 @@ from segscope.simulate.plan import Plan
 from segscope.stack import Stack
 
 Mask = NDArray[np.bool_]
-LEARNED = "learned from"  # in the note of a learned answer
 ACCEPTED_DICE = 0.9  # where the protocol names no IoU at which corrections stop
 
 
@@ -170,7 +170,7 @@ class _Annotator:
             "unchanged": first >= self.least_dice,
             "accepted": accepted,
             "rounds": needed,
-            "learned": LEARNED in rounds[0].note,
+            "learned": bool(count_learned(rounds[0].note)),
             "seconds": round(rounds[-1].seconds, 4),
         }
 
