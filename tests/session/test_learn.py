@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -179,6 +180,30 @@ class TestChoice:
             learn_source(no_examples, source, LearningOptions())
         assert {name[0] for name in opened[:3]} == {"a", "b", "c"}
         assert opened[3:] == ["a2", "a3"]
+
+
+class TestGroups:
+    def test_images_of_a_patient_are_a_group_without_the_name(
+        self, no_examples: Examples, tmp_path: Path
+    ) -> None:
+        folder = write_pairs(tmp_path / "set", 3)
+        items = []
+        for number, patient in enumerate(["smith", "smith", "jones"]):
+            target = {"path": f"masks/{number}.png", "label": "pair", "kind": "instance"}
+            item = {"id": str(number), "group": patient, "image": f"images/{number}.png"}
+            items.append({**item, "targets": [target]})
+        document = {"name": "set", "items": items}
+        (folder / "dataset.json").write_text(json.dumps(document))
+        learn_source(no_examples, open_source(folder), LearningOptions())
+        stored = [no_examples.store.get(each).source for each in no_examples.choose("pair")]
+        first, second, third = (
+            stack_identity(ss.read(folder / "images" / f"{number}.png"))["sha256"]
+            for number in range(3)
+        )
+        groups = {source.image: source.group for source in stored}
+        assert groups[first] == groups[second]
+        assert groups[first] in (first, second)
+        assert groups[third] == third
 
 
 class TestMasksOfPython:

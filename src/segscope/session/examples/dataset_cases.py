@@ -85,10 +85,17 @@ def open_data_set(path: Path, *, one_label: bool) -> ExampleSource:
     return ExampleSource(
         path,
         labels=labels or ("",),
-        cases=[LabelledCase(case.id, case.group, partial(_open, case, values)) for case in cases],
+        cases=[_list_case(case, values) for case in cases],
         notes=list(notes.values()),
         numbered=values == "classes",
     )
+
+
+def _list_case(case: Case, values: Values) -> LabelledCase:
+    group = case.group
+    if group == case.id:
+        group = ""
+    return LabelledCase(case.id, group, partial(_open, case, values))
 
 
 def _is_unnamed(target: GroundTruth) -> bool:

@@ -286,7 +286,8 @@ class Examples:
         features = EncodedFrames(self.engine, Renderer(stack, window), video=len(stack) > 1)
         learned = []
         for mask in masks:
-            acceptance = Acceptance(image, mask.frame, 0, mask.label, hash_mask(mask.runs))
+            digest = hash_mask(mask.runs)
+            acceptance = Acceptance(image, mask.frame, 0, mask.label, digest, mask.rejected)
             frame = PromptedFrame(self.engine, stack.size_hw, partial(features.get, mask.frame))
             self.accept(frame, decode_runs(mask.runs, stack.size_hw), acceptance, group=group)
             if acceptance in self:

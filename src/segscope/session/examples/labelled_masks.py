@@ -24,11 +24,13 @@ class LabelledMask:
         label: of the object, or "".
         frame: number of the frame.
         runs: run lengths.
+        rejected: whether it shows what the label is not.
     """
 
     label: str
     frame: int
     runs: Runs
+    rejected: bool = False
 
     @property
     def pixels(self) -> int:
@@ -56,7 +58,7 @@ class LabelledCase:
 
     Attributes:
         name: for messages; never stored.
-        group: of the patient, as the list of cases names it; never stored.
+        group: of the patient, as the list of cases names it, or ""; never stored.
         open: reads the image and its masks; gets the axis of volumes that is cut into frames.
     """
 

@@ -170,7 +170,8 @@ class _Learner:
                 return
             if masks:
                 # the name of a patient is not stored, not even as a hash that can be guessed
-                group = self._groups.setdefault(case.group, image_id)
+                patient = case.group or image.stack.meta.get("patient_hash") or image_id
+                group = self._groups.setdefault(str(patient), image_id)
                 window = self.options.window or image.window
                 learned = self.examples.add_labelled(image.stack, masks, group=group, window=window)
                 self.report.thin += len(masks) - len(learned)
@@ -179,7 +180,7 @@ class _Learner:
             self.report.notes.append(f"{case.name}: {error}")
             return
         self.report.images += bool(masks)
-        self.report.examples.update(mask.label for mask in masks)
+        self.report.examples.update(mask.label for mask in masks if not mask.rejected)
 
     def _choose(self, image: LabelledImage, cases_left: int) -> list[LabelledMask]:
         by_label: dict[str, list[LabelledMask]] = {}
@@ -212,6 +213,7 @@ def _spread_groups(cases: Iterable[LabelledCase]) -> list[LabelledCase]:
     listed = list(cases)
     for number, case in enumerate(listed):
         digest = hashlib.sha256(case.name.encode()).hexdigest()
-        keys[number] = (rounds[case.group], digest)
-        rounds[case.group] += 1
+        group = case.group or case.name
+        keys[number] = (rounds[group], digest)
+        rounds[group] += 1
     return [listed[number] for number in sorted(keys, key=lambda number: keys[number])]

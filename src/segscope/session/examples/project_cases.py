@@ -1,5 +1,5 @@
-"""Annotation projects as sources of examples: the masks that people accepted, from the logs of the
-sessions.
+"""Annotation projects as sources of examples: the masks that people accepted or rejected, from the
+logs of the sessions.
 
 Only the logs are read, up to their last complete line, so that a server may run at the same time.
 """
@@ -15,7 +15,7 @@ from segscope.errors import ReadError, SegscopeError, UsageError
 from segscope.io import read
 from segscope.predict.state import ObjectState
 from segscope.session.command_log import LogContent, read_log
-from segscope.session.examples.acceptance import list_acceptances
+from segscope.session.examples.acceptance import find_runs, list_acceptances
 from segscope.session.examples.labelled_masks import LabelledCase, LabelledImage, LabelledMask
 from segscope.session.examples.source import ExampleSource
 from segscope.session.identity import check_stack
@@ -34,7 +34,7 @@ class _AcceptedWork:
         header: of the log.
         entry: the image in the project.
         time: of the last command.
-        masks: that were accepted.
+        masks: that were accepted, or rejected.
     """
 
     log: Path
@@ -63,7 +63,7 @@ def open_project(path: Path) -> ExampleSource:
         except SegscopeError as error:
             notes.append(f"session {session_id}: {error}")
             continue
-        if not work.masks:
+        if all(mask.rejected for mask in work.masks):
             continue
         image = work.entry.image_id
         if image not in latest or latest[image].time < work.time:
@@ -73,8 +73,7 @@ def open_project(path: Path) -> ExampleSource:
         raise UsageError(f"there is nothing to learn from in {path}: {reason}")
     labels = [mask.label for work in latest.values() for mask in work.masks]
     cases = [
-        LabelledCase(work.entry.image_name, image, partial(_open, work))
-        for image, work in latest.items()
+        LabelledCase(work.entry.image_name, "", partial(_open, work)) for work in latest.values()
     ]
     return ExampleSource(path, tuple(dict.fromkeys(labels)), cases, notes=notes)
 
@@ -87,8 +86,9 @@ def _read_work(log: Path) -> _AcceptedWork:
     objects = _follow(content)
     masks = []
     for acceptance in list_acceptances(header.image["sha256"], objects):
-        runs = objects[acceptance.object_id].answers[acceptance.frame].runs
-        masks.append(LabelledMask(acceptance.label, acceptance.frame, runs))
+        runs = find_runs(objects[acceptance.object_id], acceptance)
+        rejected = acceptance.rejected
+        masks.append(LabelledMask(acceptance.label, acceptance.frame, runs, rejected))
     time = header.time
     if content.lines:
         time = content.lines[-1].time
