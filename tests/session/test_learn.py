@@ -116,7 +116,7 @@ class TestChoice:
             counts.append(len(masks))
             return masks
 
-        monkeypatch.setattr(no_examples, "add_labelled", count)
+        monkeypatch.setattr(no_examples, "add_source_masks", count)
         return counts
 
     def test_few_images_share_the_masks(
@@ -162,17 +162,17 @@ class TestChoice:
     def test_one_image_of_each_patient_comes_before_a_second_one(
         self, no_examples: Examples, tmp_path: Path
     ) -> None:
-        from segscope.session.examples.labelled_masks import LabelledCase
         from segscope.session.examples.source import ExampleSource
+        from segscope.session.examples.source_masks import SourceCase
 
         opened: list[str] = []
 
-        def refuse(name: str) -> LabelledCase:
+        def refuse(name: str) -> SourceCase:
             def open_case(_axis: int) -> object:
                 opened.append(name)
                 raise ss.ReadError("not now")
 
-            return LabelledCase(name, name[0], open_case)  # type: ignore[arg-type]
+            return SourceCase(name, name[0], open_case)  # type: ignore[arg-type]
 
         names = ["a1", "a2", "a3", "b1", "c1"]
         source = ExampleSource(Path("set"), ("x",), list(map(refuse, names)))

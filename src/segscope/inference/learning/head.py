@@ -62,7 +62,7 @@ class SessionHead:
         gains: (K, CANDIDATES) Dice above that of each candidate, with the example's fold left out;
             NaN where nothing can be left out.
         changes: (K, CANDIDATES) 1 less the Dice of each of those candidates and the network's mask.
-        longer_sides: (K,) of the examples' boxes, in pixels.
+        longer_sides: (P,) of the boxes of the examples that are not empty, in pixels.
     """
 
     ids: tuple[str, ...]
@@ -80,6 +80,11 @@ class SessionHead:
     def note(self) -> str:
         """What users read beside a learned answer."""
         return note_learned(len(self.ids))
+
+    @property
+    def may_help(self) -> bool:
+        """Whether any candidate gained on the examples that were left out."""
+        return bool((self.gains.nanmean(0) > 0).any())
 
     def plain_score(self) -> float:
         """Mean Dice of the network's own masks on the examples."""
@@ -128,7 +133,7 @@ def fit_head(examples: Sequence[Example], known: KnownSums | None = None) -> Ses
         torch.stack(list(map(score_network, examples))),
         gains,
         changes,
-        torch.tensor([each.longer_side for each in examples]),
+        torch.tensor([each.longer_side for each in examples if not each.is_empty]),
     )
 
 
