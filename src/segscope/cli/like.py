@@ -82,7 +82,7 @@ class LearnedSummary(TypedDict):
 
 
 @dataclass(frozen=True)
-class Lesson:
+class LearnedExamples:
     """Examples, and what they say.
 
     Attributes:
@@ -193,7 +193,7 @@ def describe_label(each: LabelSummary) -> str:
 
 
 @contextmanager
-def open_lesson(
+def open_examples(
     like: LikeOptions,
     stack: Stack,
     engine: Engine,
@@ -201,7 +201,7 @@ def open_lesson(
     options: LearningOptions,
     *,
     quiet: bool,
-) -> Iterator[Lesson]:
+) -> Iterator[LearnedExamples]:
     """Learn from `--like`, and say what was learned; the examples exist until the block ends.
 
     Args:
@@ -225,11 +225,11 @@ def open_lesson(
             options = replace(options, labels=labels, except_image=image, progress=advance)
             report = learn_source(examples, source, options)
         session = SessionExamples(examples, image, label=label)
-        lesson = Lesson(like.like, session, report, examples.summarise())
+        learned = LearnedExamples(like.like, session, report, examples.summarise())
         if not quiet:
-            for line in lesson.describe():
+            for line in learned.describe():
                 console.print_line(f"  {line}")
-        yield lesson
+        yield learned
 
 
 def choose_labels(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segscope.cli import console
-from segscope.cli.like import Lesson, LikeOptions, open_lesson, print_learned
+from segscope.cli.like import LearnedExamples, LikeOptions, open_examples, print_learned
 from segscope.cli.options import (
     KEY,
     EngineOptions,
@@ -195,15 +195,15 @@ class Segment:
             with clock.measure("load"):
                 engine = self.network.load()
         with ExitStack() as opened:
-            lesson = None
+            learned = None
             if self.like.like is not None:
                 with clock.measure("learn"):
-                    lesson = opened.enter_context(self._open_lesson(stack, prompts, engine))
+                    learned = opened.enter_context(self._open_examples(stack, prompts, engine))
             with clock.measure("segment"):
-                masks = self._segment(stack, prompts, engine, lesson)
+                masks = self._segment(stack, prompts, engine, learned)
             summary = self._summarize(masks, stack)
-            if lesson is not None:
-                summary["learned"] = lesson.summarise(masks, _list_answered(prompts))
+            if learned is not None:
+                summary["learned"] = learned.summarise(masks, _list_answered(prompts))
         with clock.measure("write"):
             self.outputs.write(masks, stack, prompts.prompts, summary)
         summary["seconds"] = clock.seconds
@@ -304,18 +304,18 @@ class Segment:
             inputs.append(self.like.like.expanduser())
         return inputs
 
-    def _open_lesson(
+    def _open_examples(
         self, stack: Stack, prompts: PromptSet, engine: Engine
-    ) -> AbstractContextManager[Lesson]:
+    ) -> AbstractContextManager[LearnedExamples]:
         """What `--like` teaches."""
         from segscope.session.examples.learning import LearningOptions
 
         options = LearningOptions(axis=self.tracking.axis, window=self.selection.window)
         names = set(prompts.names.values())
-        return open_lesson(self.like, stack, engine, names, options, quiet=self.as_json)
+        return open_examples(self.like, stack, engine, names, options, quiet=self.as_json)
 
     def _segment(
-        self, stack: Stack, prompts: PromptSet, engine: Engine, lesson: Lesson | None
+        self, stack: Stack, prompts: PromptSet, engine: Engine, learned: LearnedExamples | None
     ) -> Masks:
         from segscope import predict, session
 
@@ -333,7 +333,7 @@ class Segment:
                 memory=self.tracking.memory,
                 window=window,
                 progress=advance,
-                examples=None if lesson is None else lesson.examples,
+                examples=None if learned is None else learned.examples,
             )
 
     def _summarize(self, masks: Masks, stack: Stack) -> RunSummary:

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from segscope.errors import SegscopeError, UsageError, format_count
 from segscope.session.examples.acceptance import MOST_FRAMES
 from segscope.session.examples.examples import Examples
-from segscope.session.examples.labelled_masks import (
+from segscope.session.examples.source import ExampleSource
+from segscope.session.examples.source_masks import (
     LEAST_PIXELS,
-    LabelledCase,
-    LabelledImage,
-    LabelledMask,
+    SourceCase,
+    SourceImage,
+    SourceMask,
     choose_sizes,
 )
-from segscope.session.examples.source import ExampleSource
 from segscope.session.identity import stack_identity
 from segscope.wire import JsonObject
 
@@ -149,7 +149,7 @@ class _Learner:
         self.report = report
         self._groups: dict[str, str] = {}
 
-    def learn(self, cases: Sequence[LabelledCase]) -> None:
+    def learn(self, cases: Sequence[SourceCase]) -> None:
         for number, case in enumerate(_spread_groups(cases)):
             if self._has_enough() or number == MOST_IMAGES:
                 self.report.unopened = len(cases) - number
@@ -160,7 +160,7 @@ class _Learner:
     def _has_enough(self) -> bool:
         return all(self.report.examples[each] >= MOST_MASKS for each in self.options.labels)
 
-    def _learn_case(self, case: LabelledCase, cases_left: int) -> None:
+    def _learn_case(self, case: SourceCase, cases_left: int) -> None:
         try:
             image = case.open(self.options.axis)
             image_id = stack_identity(image.stack)["sha256"]
@@ -170,19 +170,22 @@ class _Learner:
                 return
             if masks:
                 # the name of a patient is not stored, not even as a hash that can be guessed
-                group = self._groups.setdefault(case.group, image_id)
+                patient = case.group or image.stack.meta.get("patient_hash") or image_id
+                group = self._groups.setdefault(str(patient), image_id)
                 window = self.options.window or image.window
-                learned = self.examples.add_labelled(image.stack, masks, group=group, window=window)
+                learned = self.examples.add_source_masks(
+                    image.stack, masks, group=group, window=window
+                )
                 self.report.thin += len(masks) - len(learned)
                 masks = learned
         except SegscopeError as error:
             self.report.notes.append(f"{case.name}: {error}")
             return
         self.report.images += bool(masks)
-        self.report.examples.update(mask.label for mask in masks)
+        self.report.examples.update(mask.label for mask in masks if not mask.rejected)
 
-    def _choose(self, image: LabelledImage, cases_left: int) -> list[LabelledMask]:
-        by_label: dict[str, list[LabelledMask]] = {}
+    def _choose(self, image: SourceImage, cases_left: int) -> list[SourceMask]:
+        by_label: dict[str, list[SourceMask]] = {}
         for mask in image.masks:
             if mask.label not in self.options.labels:
                 continue
@@ -193,7 +196,7 @@ class _Learner:
         least = LEAST_PER_IMAGE
         if len(image.stack) > 1:
             least = MOST_FRAMES
-        chosen: list[LabelledMask] = []
+        chosen: list[SourceMask] = []
         for label, masks in by_label.items():
             rest = max(MOST_MASKS - self.report.examples[label], 0)
             share = max(-(-rest // cases_left), least)
@@ -203,7 +206,7 @@ class _Learner:
         return chosen
 
 
-def _spread_groups(cases: Iterable[LabelledCase]) -> list[LabelledCase]:
+def _spread_groups(cases: Iterable[SourceCase]) -> list[SourceCase]:
     """First one case of each group, then a second one of each, and so on; within a round in an
     order that has nothing to do with their names.
     """
@@ -212,6 +215,7 @@ def _spread_groups(cases: Iterable[LabelledCase]) -> list[LabelledCase]:
     listed = list(cases)
     for number, case in enumerate(listed):
         digest = hashlib.sha256(case.name.encode()).hexdigest()
-        keys[number] = (rounds[case.group], digest)
-        rounds[case.group] += 1
+        group = case.group or case.name
+        keys[number] = (rounds[group], digest)
+        rounds[group] += 1
     return [listed[number] for number in sorted(keys, key=lambda number: keys[number])]
