@@ -32,7 +32,7 @@ def test_what_happens_in_a_scratch_copy_stays_there(sam2: Engine, clip: Stack) -
         before = dict(work.state.objects)
         scratch = work.state.scratch_copy()
         scratch.unshare({1})
-        scratch.answer([Box((59, 6, 71, 18)), Box((59, 6, 71, 18), object_id=2)])
+        scratch.answer([Box((59, 6, 71, 18)), Box((59, 6, 71, 18), object_id=2)], {})
         assert work.state.objects == before
         assert set(scratch.objects) == {1, 2}
         assert len(work.state.objects[1].prompts[0]) == 1

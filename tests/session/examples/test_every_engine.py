@@ -14,8 +14,9 @@ from support.engines import FAMILIES, make_engine
 from support.learning import box_of, dice, draw_pair, teach
 
 from segscope.inference.crop import Crop
-from segscope.inference.learning import box_answer
-from segscope.inference.learning.guard import Choice
+from segscope.inference.learning import window_answer
+from segscope.inference.learning.guard import GuardRule, LearnedLogits
+from segscope.inference.learning.head import SessionHead
 from segscope.inference.learning.window import HeadWindow
 from segscope.models.engine import Decoded, DecoderPrompt, Engine, Features
 from segscope.models.sam import SamEngine
@@ -25,7 +26,6 @@ from segscope.session.examples import Examples
 from segscope.stack import Stack
 
 NEW = 20
-RIDGE_ALONE = -1
 
 
 def make_medsam() -> Engine:
@@ -51,7 +51,17 @@ def examples(engine: Engine) -> Iterator[Examples]:
 @pytest.fixture
 def always_learned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers are the ridge's, whatever the guard expects."""
-    monkeypatch.setattr(box_answer, "choose_mixture", lambda *_: Choice(RIDGE_ALONE, 0.1))
+
+    def answer(
+        head: SessionHead,
+        window: HeadWindow,
+        cells: torch.Tensor,
+        _own: torch.Tensor,
+        _rule: GuardRule,
+    ) -> LearnedLogits:
+        return LearnedLogits(head.whole.of_window(cells, window.places()), 0.1)
+
+    monkeypatch.setattr(window_answer, "answer_window", answer)
 
 
 def draw_wide(seed: int, shape: tuple[int, int]) -> tuple[Stack, np.ndarray]:

@@ -49,7 +49,7 @@ def make_example(
         rejected: the mask is not of the label: none of its cells counts as inside.
     """
     window = HeadWindow.around(Box.around(mask).xyxy, frame.size_hw)
-    cells = window.read(frame.engine, frame.features).cpu()
+    cells = window.read(frame.engine, frame.features, window.encoded_crop(frame.engine)).cpu()
     logits, score = _decode_plain(frame, window)
     strata = torch.where(window.in_box(), 1, 2)
     if not rejected:
