@@ -50,7 +50,7 @@ class Judgement:
 
 # chosen on validation sessions; see benchmarks/learning.py
 BY_HEAD = Judgement(agreement_power=3.0, size_bonus=0.06, agreement_bonus=0.6, margin=0.05)
-BY_SIZE = Judgement(agreement_power=0.0, size_bonus=0.03, agreement_bonus=0.0, margin=0.1)
+BY_SIZE = Judgement(agreement_power=0.0, size_bonus=0.03, agreement_bonus=0.0, margin=0.15)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,7 @@ def learn_click(
 
     Args:
         head: of the object's label.
-        plain: the network's own masks for the click, all of them.
+        plain: the network's own masks for the click, in windows that suit the examples.
         prompt: a lone positive click, in pixels of the frame.
     """
     unchanged = replace(plain, candidates=plain.candidates[:4])
