@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segscope.cli import console
+from segscope.cli.like import LearnedExamples, LikeOptions, open_examples, print_learned
 from segscope.cli.options import (
     KEY,
     EngineOptions,
@@ -82,6 +84,7 @@ def segment(
     engine: EngineOptions,
     prompts: PromptOptions,
     tracking: TrackingOptions,
+    like: LikeOptions,
     selection: InputOptions,
     source: Path = typer.Argument(
         ..., metavar="INPUT", help="Image, volume, DICOM folder or video."
@@ -105,6 +108,7 @@ def segment(
         prompt_file=prompts.prompts,
         everything=everything,
         tracking=tracking,
+        like=like,
         selection=selection,
         as_json=as_json,
     ).run()
@@ -122,6 +126,7 @@ class Segment:
         prompt_file: further prompts, or None.
         everything: segment all objects, without prompts.
         tracking: how masks are propagated.
+        like: examples to learn from.
         selection: which part of the input is used.
         as_json: print the result as JSON.
     """
@@ -133,6 +138,7 @@ class Segment:
     prompt_file: Path | None = None
     everything: bool = False
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
+    like: LikeOptions = field(default_factory=LikeOptions)
     selection: InputOptions = field(default_factory=InputOptions)
     as_json: bool = False
 
@@ -188,9 +194,16 @@ class Segment:
         if engine is None:
             with clock.measure("load"):
                 engine = self.network.load()
-        with clock.measure("segment"):
-            masks = self._segment(stack, prompts, engine)
-        summary = self._summarize(masks, stack)
+        with ExitStack() as opened:
+            learned = None
+            if self.like.like is not None:
+                with clock.measure("learn"):
+                    learned = opened.enter_context(self._open_examples(stack, prompts, engine))
+            with clock.measure("segment"):
+                masks = self._segment(stack, prompts, engine, learned)
+            summary = self._summarize(masks, stack)
+            if learned is not None:
+                summary["learned"] = learned.summarise(masks, _list_answered(prompts))
         with clock.measure("write"):
             self.outputs.write(masks, stack, prompts.prompts, summary)
         summary["seconds"] = clock.seconds
@@ -199,15 +212,20 @@ class Segment:
     def print_result(self, result: RunSummary) -> None:
         """The summary for people."""
         print_objects(result["objects"], result["shape_zyx"][0])
+        if "learned" in result:
+            print_learned(result["learned"])
         files = ", ".join(map(str, self.outputs.paths()))
         seconds = ", ".join(f"{phase} {value:.1f} s" for phase, value in result["seconds"].items())
         console.print_line(f"  wrote {files} ({seconds})")
 
     def _check_options(self) -> None:
+        self.like.check()
         has_prompt = any(option != "--object" for option, _ in self.options)
         if self.everything:
             if self.options or self.prompt_file:
                 raise UsageError("--everything takes no prompts; remove either of them")
+            if self.like.like is not None:
+                raise UsageError("--like needs prompts; give a box or a click, or leave it out")
         elif not self.prompt_file and not has_prompt:
             raise UsageError(
                 "no prompt: give --box X0,Y0,X1,Y1, --point X,Y, --mask FILE or --prompts "
@@ -282,9 +300,23 @@ class Segment:
             inputs.append(model)
         if self.prompt_file is not None:
             inputs.append(self.prompt_file.expanduser())
+        if self.like.like is not None:
+            inputs.append(self.like.like.expanduser())
         return inputs
 
-    def _segment(self, stack: Stack, prompts: PromptSet, engine: Engine) -> Masks:
+    def _open_examples(
+        self, stack: Stack, prompts: PromptSet, engine: Engine
+    ) -> AbstractContextManager[LearnedExamples]:
+        """What `--like` teaches."""
+        from segscope.session.examples.learning import LearningOptions
+
+        options = LearningOptions(axis=self.tracking.axis, window=self.selection.window)
+        names = set(prompts.names.values())
+        return open_examples(self.like, stack, engine, names, options, quiet=self.as_json)
+
+    def _segment(
+        self, stack: Stack, prompts: PromptSet, engine: Engine, learned: LearnedExamples | None
+    ) -> Masks:
         from segscope import predict, session
 
         window = self.selection.window
@@ -301,6 +333,7 @@ class Segment:
                 memory=self.tracking.memory,
                 window=window,
                 progress=advance,
+                examples=None if learned is None else learned.examples,
             )
 
     def _summarize(self, masks: Masks, stack: Stack) -> RunSummary:
@@ -320,6 +353,13 @@ class Segment:
             "objects": [summarize_object(masks, object_id) for object_id in masks.object_ids],
             "record": masks.record,
         }
+
+
+def _list_answered(prompts: PromptSet) -> set[int]:
+    """Ids of objects with a prompt that a network answers; a mask alone is the answer itself."""
+    from segscope.prompts import MaskPrompt
+
+    return {each.object_id for each in prompts.prompts if not isinstance(each, MaskPrompt)}
 
 
 def _read_mask(path: Path, frame: int | None, stack: Stack) -> tuple[NDArray[np.bool_], int]:

@@ -157,7 +157,7 @@ def _store_candidates(
     state: InferenceState, answer: FrameResult, others: Sequence[MaskCandidate]
 ) -> tuple[Candidate, ...]:
     assert answer.logits is not None
-    first = Candidate(answer.logits, answer.view, answer.score)
+    first = Candidate(answer.logits, answer.view, answer.score, answer.note)
     rest = [
         Candidate(state.spool.put(each.logits.float()), each.crop, each.score) for each in others
     ]

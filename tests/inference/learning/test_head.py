@@ -9,35 +9,43 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.observations import observe
 
+from segscope.inference.learning.candidates import SHARES_OF_GLOBAL
 from segscope.inference.learning.example import Example
-from segscope.inference.learning.guard import choose_mixture
+from segscope.inference.learning.guard import expect_gains
 from segscope.inference.learning.head import (
     MOST_FOLDS,
-    PENALTIES,
-    USUAL_PENALTY,
+    KnownSums,
     SessionHead,
     fit_head,
     list_folds,
     score_network,
 )
-from segscope.inference.learning.ridge import Ridge, StandardSums, Sums, design
-from segscope.inference.learning.stack import mix
+from segscope.inference.learning.likeness import Descriptions, feature_distances, shape_distances
+from segscope.inference.learning.ridge import Ridge, Sums, add_sums, design
 
 
 def tensors(head: SessionHead) -> list[torch.Tensor]:
     return [
-        head.ridge.weights,
-        torch.tensor(head.ridge.bias),
-        head.mixtures,
-        head.own_scores,
-        head.scores,
-        head.means,
-        head.scale,
+        head.whole.weights,
+        torch.tensor(head.whole.bias),
+        head.plain_scores,
+        head.gains,
+        head.changes,
+        head.descriptions.means,
+        head.descriptions.shapes,
+        head.spread,
     ]
 
 
 def is_silent(head: SessionHead, example: Example) -> bool:
-    return choose_mixture(head, torch.from_numpy(example.means)) is None
+    """Whether no small change is expected to gain anything on a window like an example."""
+    if bool(head.gains.isnan().any(1).all()):
+        return True
+    described = Descriptions.of_examples([example])
+    squares = feature_distances(head.descriptions, head.spread, described.means[0]) ** 2
+    squares = squares + shape_distances(head.descriptions, described.shapes[0]) ** 2
+    gains = expect_gains(head, squares, torch.full((head.gains.shape[1],), 0.05).double())
+    return bool((gains <= 0).all())
 
 
 class TestFolds:
@@ -72,27 +80,24 @@ class TestFolds:
 
 
 class TestLeavingOut:
-    def test_scores_are_those_of_a_head_that_never_saw_the_fold(self) -> None:
+    def test_gains_are_those_of_a_ridge_that_did_not_learn_from_the_fold(self) -> None:
         examples = [observe(seed) for seed in range(4)]
         head = fit_head(examples)
-        refits = {}
-        for penalty in PENALTIES:
-            rest = Sums.of(examples[1]) + Sums.of(examples[2]) + Sums.of(examples[3])
-            values = Ridge.fit(StandardSums.of(rest), penalty)(design(examples[0]))
-            logits = torch.from_numpy(examples[0].logits).double()
-            in_box = torch.from_numpy(examples[0].in_box)
-            masks = (mix(head.mixtures, logits, values) > 0) & in_box
-            refits[penalty] = [exact_dice(examples[0], mask) for mask in masks]
-        assert any(
-            np.allclose(head.scores[0].numpy(), scores, atol=1e-9) for scores in refits.values()
-        )
+        rest = [Sums.of(each, head.origin) for each in examples[1:]]
+        ridge = Ridge.fit(add_sums(rest, torch.ones(3)), head.origin)
+        values = ridge(design(examples[0]))
+        own = torch.from_numpy(examples[0].logits).double()
+        in_box = torch.from_numpy(examples[0].in_box)
+        plain = float(score_network(examples[0]))
+        for number, (network, share) in enumerate(SHARES_OF_GLOBAL):
+            mask = (network * own + share * values > 0) & in_box
+            gain = exact_dice(examples[0], mask) - plain
+            assert float(head.gains[0, number]) == pytest.approx(gain, abs=1e-6)
 
     def test_one_example_says_nothing_of_itself(self) -> None:
         head = fit_head([observe()])
         assert head.left_out_score() is None
-        assert bool(head.scores.isnan().all())
-        usual = Ridge.fit(StandardSums.of(Sums.of(observe())), USUAL_PENALTY)
-        assert torch.allclose(head.ridge.weights, usual.weights)
+        assert bool(head.gains.isnan().all())
         assert is_silent(head, observe())
 
     def test_examples_that_agree_lift_the_left_out_score(self) -> None:
@@ -103,8 +108,8 @@ class TestLeavingOut:
 
     def test_features_that_say_nothing_gain_nothing(self) -> None:
         head = fit_head([observe(seed, signal=0.0, network=2.5) for seed in range(6)])
-        alone = head.scores[:, -1].mean()
-        assert float(alone) < head.plain_score()
+        alone = len(SHARES_OF_GLOBAL) - 1
+        assert float(head.gains[:, alone].mean()) < 0
         assert is_silent(head, observe(50, signal=0.0))
 
 
@@ -175,18 +180,18 @@ class TestDegenerateExamples:
     def test_equal_examples_leave_nothing_out(self) -> None:
         example = observe(group="patient", image="field")
         head = fit_head([example, example])
-        assert bool(head.scores.isnan().all())
+        assert bool(head.gains.isnan().all())
 
     def test_rejected_objects_alone_say_nothing(self) -> None:
         head = fit_head([observe(seed, counts=(0, 60, 30)) for seed in range(3)])
-        assert bool(head.scores.isnan().all())
+        assert bool(head.gains.isnan().all())
         assert is_silent(head, observe(9))
 
     def test_a_rejected_object_has_no_score_and_stays_an_example(self) -> None:
         accepted = [observe(seed, signal=2.5) for seed in range(3)]
         head = fit_head([*accepted, observe(7, counts=(0, 60, 30))])
-        assert bool(head.scores[:3].isfinite().all())
-        assert bool(head.scores[3].isnan().all())
+        assert bool(head.gains[:3].isfinite().all())
+        assert bool(head.gains[3].isnan().all())
         assert head.left_out_score() is not None
 
     def test_a_fold_with_all_accepted_objects(self) -> None:
@@ -237,7 +242,17 @@ class TestDeterminism:
         assert len(ids) == len(others) + 1
 
 
+def test_sums_of_earlier_examples_are_used_again() -> None:
+    examples = [observe(seed) for seed in range(4)]
+    known = KnownSums()
+    before = fit_head(examples[:3], known)
+    after = fit_head(examples, known)
+    assert all(one is two for one, two in zip(before.sums, after.sums, strict=False))
+    for left, right in zip(tensors(after), tensors(fit_head(examples)), strict=True):
+        assert torch.equal(left, right)
+
+
 def test_many_examples_share_folds() -> None:
     head = fit_head([observe(seed) for seed in range(25)])
     assert len(head.ids) == 25
-    assert bool(head.scores.isfinite().all())
+    assert bool(head.gains.isfinite().all())

@@ -107,7 +107,8 @@ class TestGeometry:
         rng = np.random.default_rng(0)
         mask = rng.random(frame_hw) < 0.4
         cover = window.cover(mask)
-        assert float(cover.min()) >= 0 and float(cover.max()) <= 1
+        assert float(cover.min()) >= 0
+        assert float(cover.max()) <= 1
         rows, columns = window.crop.size_hw
         if rows % SIDE == 0 and columns % SIDE == 0:
             assert float(cover.mean()) == pytest.approx(window.crop.cut(mask).mean(), abs=1e-5)

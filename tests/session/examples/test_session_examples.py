@@ -56,7 +56,9 @@ class TestAnswers:
         with Interaction(stack, mini, examples=examples) as work:
             work.add(box_of(truth))
             chosen = work.choose(0, 1, 1)
+            learned = work.choose(0, 1, 0)
         assert np.array_equal(chosen.mask, plain.mask(0, 1))
+        assert (chosen.note, learned.note) == ("", "learned from 3 examples")
 
     def test_segment_learns_too(self, mini: Engine, examples: Examples) -> None:
         stack, truth = draw_pair(NEW)
@@ -168,11 +170,9 @@ class TestAcceptance:
         stack, truth = draw_pair(0)
         with Interaction(stack, mini, examples=no_examples) as work:
             work.add(MaskPrompt(truth))
-            work.describe(1, unreviewed=True)
-            work.accept(0, [1])
+            work.accept(0, [1], in_bulk=True)
             assert len(no_examples) == 0
-            work.describe(1, unreviewed=None)
-            work.update_examples()
+            work.review([1])
             assert len(no_examples) == 1
 
 

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from segscope.inference.answers import MaskCandidate, PromptedFrame, PromptedMasks
 from segscope.inference.crop import Crop, Xyxy
-from segscope.inference.learning.box_answer import OVERFLOW_NOTE, is_finite, mix_window
+from segscope.inference.learning.box_answer import OVERFLOW_NOTE
 from segscope.inference.learning.head import SessionHead
 from segscope.inference.learning.parts import keep_parts, mask_box
 from segscope.inference.learning.sizes import ExampleSizes
 from segscope.inference.learning.window import HeadWindow, add_places, read_ridge
+from segscope.inference.learning.window_answer import is_finite, learn_window
 from segscope.inference.windows import (
     cut_penalty,
     decode_crop,
@@ -117,7 +118,7 @@ def judge_masks(
     for candidate, box in zip(candidates, boxes, strict=True):
         crop = candidate.crop
         if crop not in values:
-            values[crop] = read_ridge(head.ridge, frame.engine.pixel_maps(frame.features(crop)))
+            values[crop] = read_ridge(head.whole, frame.engine.pixel_maps(frame.features(crop)))
         agreements.append(_agree(head, candidate, values[crop], box))
     return JudgedMasks(
         candidates,
@@ -133,7 +134,7 @@ def _agree(head: SessionHead, candidate: MaskCandidate, values: Tensor, box: Xyx
         return 0.0
     window = HeadWindow.around(box, candidate.crop.frame_hw)
     mask = window.sample(candidate.logits[None, None].float(), candidate.crop).flatten() > 0
-    inside = add_places(head.ridge, window, window.sample(values, candidate.crop)) > 0
+    inside = add_places(head.whole, window, window.sample(values, candidate.crop)) > 0
     total = int(mask.sum()) + int(inside.sum())
     return 2 * int((mask & inside).sum()) / max(total, 1)
 
@@ -155,7 +156,7 @@ def _look_closer(
         previous = best.crop.paste(frame.engine.to_frame(best.logits, best.crop.size_hw))
         crop = window.encoded_crop(frame.engine)
         (own,) = decode_crop(frame, crop, replace(prompt, box=box), previous)
-    learned = mix_window(frame, head, window, own)
+    learned = learn_window(frame, head, window, own, own.crop)
     if learned is None:
         return None
     found = window.sample(own.logits[None, None].float(), own.crop)[0, 0]

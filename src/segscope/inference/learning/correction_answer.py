@@ -12,10 +12,10 @@ from torch import Tensor
 
 from segscope.inference.answers import PromptedFrame, PromptedMasks
 from segscope.inference.crop import Xyxy, union
-from segscope.inference.learning.box_answer import is_finite, mix_window
 from segscope.inference.learning.head import SessionHead
 from segscope.inference.learning.parts import mask_box
 from segscope.inference.learning.window import HeadWindow
+from segscope.inference.learning.window_answer import is_finite, learn_window
 from segscope.models.engine import DecoderPrompt
 from segscope.prompts import Box
 
@@ -45,7 +45,7 @@ def learn_correction(
     if box is None or not head.may_help or not is_finite(own):
         return plain
     window = HeadWindow.around(box, frame.size_hw)
-    mixed = mix_window(frame, head, window, own)
+    mixed = learn_window(frame, head, window, own, own.crop)
     if mixed is None:
         return plain
     network = window.sample(own.logits[None, None].float(), own.crop)[0, 0]

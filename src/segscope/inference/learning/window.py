@@ -63,7 +63,7 @@ class HeadWindow:
         """
         maps = engine.pixel_maps(encode(view))
         cells = [self.sample(_bound(each.float()), view)[0].flatten(1) for each in maps]
-        return torch.cat(cells).T.contiguous()
+        return torch.cat(cells).T
 
     def sample(self, maps: Tensor, view: Crop, side: int = SIDE) -> Tensor:
         """(N, channel, side, side) of maps (N, channel, row, column) that cover a view."""
@@ -71,6 +71,8 @@ class HeadWindow:
         rows, columns = self.crop.size_hw
         share_x = columns / width
         share_y = rows / height
+        if view == self.crop and maps.shape[-2:] == (side, side):
+            return maps
         maps = _reduce(maps, (share_y, share_x), side)
         middle_x = (self.crop.x0 + self.crop.x1 - 2 * view.x0) / width - 1
         middle_y = (self.crop.y0 + self.crop.y1 - 2 * view.y0) / height - 1
@@ -170,7 +172,9 @@ def describe_cells(cells: Tensor, logits: Tensor, window: HeadWindow) -> Tensor:
     if _is_one_sided(inside):
         mean = cells.mean(0)
         return torch.cat([mean, mean])
-    return torch.cat([cells[inside].mean(0), cells[~inside].mean(0)])
+    sides = torch.stack([inside, ~inside]).to(cells)
+    means = (sides @ cells) / sides.sum(1, keepdim=True)
+    return means.flatten()
 
 
 def _is_one_sided(inside: Tensor) -> bool:
