@@ -75,7 +75,7 @@ class TestSilence:
     def test_features_that_say_nothing_leave_the_plain_answer(self, family: str) -> None:
         engine = make_engine(family)
         head = learn_disc(engine, 1, range(3))
-        head = replace(head, scores=head.scores - 1)
+        head = replace(head, gains=head.gains - 1)
         nest = Nest(10)
         masks = decode_prompts(nest.frame(engine, head), nest.click(), None)
         if not masks.learned:

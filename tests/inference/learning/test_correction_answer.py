@@ -104,15 +104,13 @@ class TestPairs:
     @torch.inference_mode()
     def test_the_head_fades_with_every_click(self, mini: Engine, pair_head: SessionHead) -> None:
         frame = frame_of(mini, 10)
-        crop = Crop.whole(frame.size_hw)
-        flat = torch.full((64, 64), -0.5)
-        flat[16:48, 16:48] = 0.5
-        plain = PromptedMasks([MaskCandidate(flat, crop, 0.8, None)])
         box = box_of(draw_pair(10)[1]).xyxy
+        plain = decode_prompts(frame, replace(clicks(), box=box), None)
 
         def learn(count: int) -> Tensor:
-            prompt = replace(clicks(*[(500.0, 500.0, True)] * count), box=box)
+            prompt = replace(clicks(*[(500.0, 500.0, False)] * count), box=box)
             masks = learn_correction(frame, pair_head, plain, prompt, None)
+            assert masks.learned
             return masks.candidates[0].logits
 
         first = learn(1)
@@ -126,7 +124,7 @@ class TestSilence:
     def test_a_head_without_gains_changes_nothing(self, family: str) -> None:
         engine = make_engine(family)
         head = learn_disc(engine, 1, range(2))
-        head = replace(head, scores=torch.full_like(head.scores, -1.0))
+        head = replace(head, gains=torch.full_like(head.gains, -1.0))
         nest = Nest(10)
         prompt = clicks((*nest.centre, True), (5.0, 5.0, False))
         plain = decode_prompts(nest.frame(engine), prompt, None)

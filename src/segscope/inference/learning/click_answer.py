@@ -17,6 +17,7 @@ from torch import Tensor
 from segscope.inference.answers import MaskCandidate, PromptedFrame, PromptedMasks
 from segscope.inference.crop import Crop, Xyxy
 from segscope.inference.learning.box_answer import OVERFLOW_NOTE
+from segscope.inference.learning.guard import can_help
 from segscope.inference.learning.head import SessionHead
 from segscope.inference.learning.parts import keep_parts, mask_box
 from segscope.inference.learning.sizes import ExampleSizes
@@ -147,7 +148,7 @@ def _look_closer(
     """
     best = judged.candidates[judged.choose(BY_HEAD)]
     box = mask_box(best)
-    if box is None or not head.may_help:
+    if box is None or not can_help(head):
         return None
     window = HeadWindow.around(box, frame.size_hw)
     own = best
