@@ -32,6 +32,7 @@ from learning_objects import SESSIONS, Mask, SessionImage, SessionSet, draw_imag
 from numpy.typing import NDArray
 
 import segscope as ss
+from segscope.inference.learning.observation import suits_grid
 from segscope.metrics.intervals import LEAST_PATIENTS, Interval, mean_interval_of_sets
 from segscope.models.engine import Engine, Features
 from segscope.prompts import Box, Point, Prompt
@@ -130,7 +131,8 @@ class Bench:
         """Image, prompt, Dice without and with learning, and whether the answer was learned."""
         with Examples(self.engine) as examples:
             for image in accepted:
-                examples.add(image.stack, image.mask, group=image.group)
+                if suits_grid(image.mask):  # a line teaches nothing
+                    examples.add(image.stack, image.mask, group=image.group)
             for image in others:
                 for prompt in self.prompts:
                     answer = self.answer(image, prompt, examples)
