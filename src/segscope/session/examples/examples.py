@@ -94,6 +94,7 @@ class Examples:
         self._heads: OrderedDict[tuple[str, ...], SessionHead] = OrderedDict()
         self._sums: dict[str, KnownSums] = {}
         self._lock = threading.RLock()
+        self._fitting = threading.Lock()
 
     def __enter__(self) -> Examples:
         return self
@@ -173,14 +174,22 @@ class Examples:
         """
         key = tuple(ids)
         with self._lock:
-            if key not in self._heads:
-                examples = list(map(self.store.get, key))
-                known = self._sums.setdefault(examples[0].source.label, KnownSums())
-                self._heads[key] = fit_head(examples, known)
-                while len(self._heads) > HEADS:
-                    self._heads.popitem(last=False)
-            self._heads.move_to_end(key)
-            return self._heads[key]
+            if key in self._heads:
+                self._heads.move_to_end(key)
+                return self._heads[key]
+        head = self._fit(key)
+        with self._lock:
+            self._heads[key] = head
+            while len(self._heads) > HEADS:
+                self._heads.popitem(last=False)
+        return head
+
+    def _fit(self, ids: Sequence[str]) -> SessionHead:
+        """Fit the head of examples, while other threads use other heads."""
+        with self._fitting:
+            examples = list(map(self.store.get, ids))
+            known = self._sums.setdefault(examples[0].source.label, KnownSums())
+            return fit_head(examples, known)
 
     def summarise(self) -> list[LabelSummary]:
         """What the examples of each label say that has accepted masks."""
