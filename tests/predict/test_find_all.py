@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from support.cells import CellImage, draw_cells
 
 from segscope.errors import Cancelled, UsageError
 from segscope.load import load
@@ -12,7 +13,6 @@ from segscope.masks import Masks
 from segscope.models.engine import Engine
 from segscope.predict.find_all import AnnotatedFrame, FindSettings, LabelledMask, find_all
 from segscope.stack import Stack
-from support.cells import CellImage, draw_cells
 
 ALL = FindSettings(least_confidence=0.0)
 
