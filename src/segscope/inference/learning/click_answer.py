@@ -17,6 +17,7 @@ from torch import Tensor
 from segscope.inference.answers import MaskCandidate, PromptedFrame, PromptedMasks
 from segscope.inference.crop import Crop, Xyxy
 from segscope.inference.learning.box_answer import OVERFLOW_NOTE
+from segscope.inference.learning.guard import can_help
 from segscope.inference.learning.head import SessionHead
 from segscope.inference.learning.parts import keep_parts, mask_box
 from segscope.inference.learning.sizes import ExampleSizes
@@ -51,7 +52,7 @@ class Judgement:
 
 # chosen on validation sessions; see benchmarks/learning.py
 BY_HEAD = Judgement(agreement_power=3.0, size_bonus=0.06, agreement_bonus=0.6, margin=0.05)
-BY_SIZE = Judgement(agreement_power=0.0, size_bonus=0.03, agreement_bonus=0.0, margin=0.1)
+BY_SIZE = Judgement(agreement_power=0.0, size_bonus=0.03, agreement_bonus=0.0, margin=0.15)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +92,7 @@ def learn_click(
 
     Args:
         head: of the object's label.
-        plain: the network's own masks for the click, all of them.
+        plain: the network's own masks for the click, in windows that suit the examples.
         prompt: a lone positive click, in pixels of the frame.
     """
     unchanged = replace(plain, candidates=plain.candidates[:4])
@@ -147,7 +148,7 @@ def _look_closer(
     """
     best = judged.candidates[judged.choose(BY_HEAD)]
     box = mask_box(best)
-    if box is None or not head.may_help:
+    if box is None or not can_help(head):
         return None
     window = HeadWindow.around(box, frame.size_hw)
     own = best

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from segscope.inference.answers import PromptedFrame, PromptedMasks
 from segscope.inference.crop import Xyxy, union
+from segscope.inference.learning.guard import can_help
 from segscope.inference.learning.head import SessionHead
 from segscope.inference.learning.parts import mask_box
 from segscope.inference.learning.window import SIDE, HeadWindow
@@ -42,7 +43,7 @@ def learn_correction(
     """
     own = plain.candidates[0]
     box = locate_object(prompt, previous, frame.size_hw) or mask_box(own)
-    if box is None or not head.may_help or not is_finite(own):
+    if box is None or not can_help(head) or not is_finite(own):
         return plain
     window = HeadWindow.around(box, frame.size_hw)
     mixed = learn_window(frame, head, window, own, own.crop)
