@@ -1,6 +1,7 @@
 """Objects for the sessions of `learning.py`, one an image, drawn from sets of development data.
 
-An object is an instance, or all of a class, or one connected part of it. Slices and frames are images here.
+An object is an instance, or all of a class, or one connected part of it. Slices and frames are
+images here.
 """
 
 from __future__ import annotations
