@@ -232,6 +232,48 @@ def open_examples(
         yield learned
 
 
+def find_like(
+    like: LikeOptions,
+    stack: Stack,
+    engine: Engine,
+    options: LearningOptions,
+    *,
+    quiet: bool,
+) -> Masks:
+    """All objects of a stack that are like those of `--like`.
+
+    Args:
+        stack: to search; it teaches nothing.
+        options: for all labels and images.
+        quiet: say nothing.
+    """
+    from segscope.models.segmenter import refuse_segmenter
+    from segscope.predict.find_all import find_all
+    from segscope.session.examples.annotated_frames import annotate_frames
+    from segscope.session.examples.source import ONE_LABEL
+    from segscope.session.examples.sources import open_source
+    from segscope.session.identity import stack_identity
+
+    assert like.like is not None
+    refuse_segmenter(engine)
+    source = open_source(like.like, like.label)
+    image = stack_identity(stack)["sha256"]
+    options = replace(options, except_image=image)
+    if like.label not in (None, ONE_LABEL):
+        options = replace(options, labels=frozenset([like.label]))
+    annotated = annotate_frames(source, options)
+    report = annotated.report
+    if not quiet:
+        console.print_line(
+            f"  examples from {like.like}: {format_count(report.images, 'image')} with "
+            f"{format_count(report.examples.total(), 'object')}"
+        )
+        for line in list_left_out(report):
+            console.print_line(f"  {line}")
+    with console.progress("finding objects", quiet=quiet) as advance:
+        return find_all(stack, engine, annotated.frames, window=options.window, progress=advance)
+
+
 def choose_labels(
     source: ExampleSource, label: str | None, names: Collection[str]
 ) -> tuple[frozenset[str], str | None]:

@@ -21,7 +21,7 @@ from segscope.inference.learning.guard import can_help
 from segscope.inference.learning.head import SessionHead
 from segscope.inference.learning.parts import keep_parts, mask_box
 from segscope.inference.learning.sizes import ExampleSizes
-from segscope.inference.learning.window import HeadWindow, add_places, read_ridge
+from segscope.inference.learning.window import SIDE, HeadWindow, add_places, read_ridge
 from segscope.inference.learning.window_answer import is_finite, learn_window
 from segscope.inference.windows import (
     cut_penalty,
@@ -160,5 +160,5 @@ def _look_closer(
     learned = learn_window(frame, head, window, own, own.crop)
     if learned is None:
         return None
-    found = window.sample(own.logits[None, None].float(), own.crop)[0, 0]
+    found = window.read_logits(frame.engine, own.logits, own.crop).view(SIDE, SIDE)
     return keep_parts(learned, found, (x, y))

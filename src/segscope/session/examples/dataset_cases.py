@@ -147,7 +147,8 @@ def _open(case: Case, values: Values, axis: int) -> SourceImage:
             for object_id, name in truth.names.items()
         }
         masks += list_objects(truth, objects, split=_is_map_of_classes(target, values))
-    return SourceImage(stack, masks)
+    # of a stack only some frames of each object are listed
+    return SourceImage(stack, masks, complete=len(stack) == 1)
 
 
 def _is_map_of_classes(target: GroundTruth, values: Values) -> bool:

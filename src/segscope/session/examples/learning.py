@@ -61,6 +61,7 @@ class LearningReport:
         thin: masks too thin in their boxes to learn from.
         is_own: whether the image to segment was among the images, and left out.
         notes: what could not be used, and why.
+        enough: how much is learned from.
     """
 
     images: int = 0
@@ -71,6 +72,7 @@ class LearningReport:
     thin: int = 0
     is_own: bool = False
     notes: list[str] = field(default_factory=list)
+    enough: str = f"{MOST_MASKS} masks of a label"
 
     def describe_rest(self) -> list[str]:
         """What was left out, a line each."""
@@ -109,7 +111,7 @@ def learn_source(
     _add_ready(examples, source, options, report)
     _Learner(examples, options, report).learn(source.cases)
     if not report.examples:
-        raise UsageError(_explain_nothing(source, report))
+        raise UsageError(explain_nothing(source, report))
     return report
 
 
@@ -129,7 +131,8 @@ def _add_ready(
     report.images = len(images)
 
 
-def _explain_nothing(source: ExampleSource, report: LearningReport) -> str:
+def explain_nothing(source: ExampleSource, report: LearningReport) -> str:
+    """Why nothing could be learned."""
     reasons = report.describe_rest() or ["no image has an object of these labels"]
     count = len(reasons) - MOST_REASONS
     text = f"there is nothing to learn from in {source.path}: {'; '.join(reasons[:MOST_REASONS])}"
@@ -150,7 +153,7 @@ class _Learner:
         self._groups: dict[str, str] = {}
 
     def learn(self, cases: Sequence[SourceCase]) -> None:
-        for number, case in enumerate(_spread_groups(cases)):
+        for number, case in enumerate(spread_groups(cases)):
             if self._has_enough() or number == MOST_IMAGES:
                 self.report.unopened = len(cases) - number
                 break
@@ -206,7 +209,7 @@ class _Learner:
         return chosen
 
 
-def _spread_groups(cases: Iterable[SourceCase]) -> list[SourceCase]:
+def spread_groups(cases: Iterable[SourceCase]) -> list[SourceCase]:
     """First one case of each group, then a second one of each, and so on; within a round in an
     order that has nothing to do with their names.
     """

@@ -100,4 +100,4 @@ def _open(work: _AcceptedWork, _axis: int) -> SourceImage:
         raise ReadError(f"its image is no longer at {path}")
     stack = read(path, **entry.read_options).along(work.header.image["axis"])
     check_stack(work.header.image, stack, work.log)
-    return SourceImage(stack, work.masks, entry.window)
+    return SourceImage(stack, work.masks, complete=False, window=entry.window)

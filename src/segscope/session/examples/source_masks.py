@@ -44,11 +44,13 @@ class SourceImage:
     Attributes:
         stack: the image.
         masks: on its frames.
+        complete: whether all objects of its labels have masks here.
         window: intensities displayed when the masks were made, or None.
     """
 
     stack: Stack
     masks: Sequence[SourceMask]
+    complete: bool
     window: str | JsonObject | None = None
 
 
