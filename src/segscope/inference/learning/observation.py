@@ -50,7 +50,7 @@ def make_example(
     """
     window = HeadWindow.around(Box.around(mask).xyxy, frame.size_hw)
     cells = window.read(frame.engine, frame.features).cpu()
-    logits, score = _decode_plain(frame, window)
+    logits, score = decode_box(frame, window)
     strata = torch.where(window.in_box(), 1, 2)
     if not rejected:
         strata[window.cover(mask) > 0.5] = 0
@@ -71,7 +71,7 @@ def make_example(
     )
 
 
-def _decode_plain(frame: PromptedFrame, window: HeadWindow) -> tuple[Tensor, float]:
+def decode_box(frame: PromptedFrame, window: HeadWindow) -> tuple[Tensor, float]:
     """(CELLS,) logits of the network for the box alone, and its predicted IoU; none of an object
     where the answer overflowed.
     """
