@@ -19,8 +19,8 @@ from segscope.inference.learning.tracked_answer import LEAST_AREA, learn_tracked
 from segscope.load import load
 from segscope.masks import Masks
 from segscope.models.engine import Engine
-from segscope.prompts import Box, MaskPrompt
 from segscope.predict import trusted_heads
+from segscope.prompts import Box, MaskPrompt
 from segscope.session import Interaction, segment
 from segscope.session.examples import Examples
 from segscope.stack import Stack

@@ -51,7 +51,7 @@ class GuardRule:
 PROMPTED = GuardRule()
 # the network is told more on a tracked frame than by a box, from which the gains are estimated;
 # chosen on validation volumes and videos
-TRACKED = GuardRule(least_gain=0.01, by_shape=False)
+TRACKED = GuardRule(least_gain=0.04, farthest=1.1, by_shape=False)
 
 
 @dataclass(frozen=True, eq=False)
