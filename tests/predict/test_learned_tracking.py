@@ -14,8 +14,9 @@ from support.learning import SIZE, dice, draw_pair, draw_pair_volume, teach
 from segscope.inference.answers import MaskCandidate, PromptedFrame
 from segscope.inference.crop import Crop
 from segscope.inference.learning import tracked_answer
-from segscope.inference.learning.guard import GuardRule, LearnedLogits
+from segscope.inference.learning.guard import GuardRule
 from segscope.inference.learning.tracked_answer import LEAST_AREA, learn_tracked
+from segscope.inference.learning.window import GRID
 from segscope.load import load
 from segscope.masks import Masks
 from segscope.models.engine import Engine
@@ -161,7 +162,7 @@ class TestGuards:
     ) -> None:
         frame, plain, truth = self.frame(mini)
         head = examples.head(examples.choose("pair"))
-        nothing = LearnedLogits(torch.full((64, 64), -1.0), 0.5)
+        nothing = plain._replace(logits=torch.full(GRID, -1.0))
         monkeypatch.setattr(tracked_answer, "learn_window", lambda *_: nothing)
         assert learn_tracked(frame, head, plain, truth) is None
 

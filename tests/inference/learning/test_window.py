@@ -145,7 +145,7 @@ class TestGeometry:
                 return engine.encode(np.ascontiguousarray(crop.cut(image)))
 
         window = HeadWindow.around((5, 5, 25, 20), size_hw)
-        cells = window.read(engine, encode)
+        cells = window.read(engine, encode, window.encoded_crop(engine))
         assert cells.shape[0] == CELLS
         assert bool(cells.isfinite().all())
         assert not any(crop.mirrored for crop in asked)
@@ -167,7 +167,7 @@ def test_features_that_overflow_are_bounded() -> None:
     maps[0, 1] = -1e9
     maps[0, 2] = torch.nan
     window = HeadWindow.around((2, 2, 6, 6), (8, 8))
-    cells = window.read(Overflowing(), lambda _: Features((maps,), (8, 8)))  # type: ignore[arg-type]
+    cells = window.read(Overflowing(), lambda _: Features((maps,), (8, 8)), window.crop)  # type: ignore[arg-type]
     assert cells.half().isfinite().all()
     assert cells[0].tolist() == [LARGEST, -LARGEST, 0.0, 1.0]
 

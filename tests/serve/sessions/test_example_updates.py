@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.learning import box_of, dice, draw_pair
+
+from segscope.prompts import MaskPrompt
+from segscope.session.commands import Add
+from segscope.session.examples.stored_examples import StoredExamples
 
 from ..conftest import Server
 
@@ -37,9 +42,6 @@ def open_pair(server: Server, seed: int) -> Any:
 
 def draw(server: Server, mask: Any, object_id: int = 1) -> None:
     with server.workspace.sessions.use(server.session_id) as session:
-        from segscope.prompts import MaskPrompt
-        from segscope.session.commands import Add
-
         session.execute(Add((MaskPrompt(mask, 0, object_id),)))
 
 
@@ -61,10 +63,6 @@ def predict_pair(server: Server) -> tuple[Any, float]:
     box = list(box_of(truth).xyxy)
     answer = server.do("predict", frame=0, object_id=1, boxes=[box])
     return answer, dice(server.labels()[0] == 1, truth)
-
-
-def list_examples(server: Server) -> Any:
-    return server.http.get("/v1/examples").json()
 
 
 def test_accepted_masks_teach_other_sessions(serve: Serve, pairs: Path) -> None:
@@ -146,18 +144,14 @@ def test_clicks_do_not_wait_for_an_update(
     accept_pairs(server)
     open_pair(server, NEW)
     settle(server)
-    import threading
-
-    from segscope.session.examples import stored_examples
-
     go_on = threading.Event()
-    fit = stored_examples.fit_head
+    fit = StoredExamples._fit
 
-    def slow(examples: Any) -> Any:
+    def slow(examples: StoredExamples, ids: Any) -> Any:
         assert go_on.wait(30)
-        return fit(examples)
+        return fit(examples, ids)
 
-    monkeypatch.setattr(stored_examples, "fit_head", slow)
+    monkeypatch.setattr(StoredExamples, "_fit", slow)
     truth = draw_pair(NEW)[1]
     draw(server, truth, 2)
     server.ask("PATCH", "/objects/2", {"label": "pair"})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from segscope.inference.answers import MaskCandidate, PromptedFrame, PromptedMasks
+from segscope.inference.answers import PromptedFrame, PromptedMasks
 from segscope.inference.crop import Xyxy
 from segscope.inference.learning.head import SessionHead
 from segscope.inference.learning.window import HeadWindow
-from segscope.inference.learning.window_answer import learn_window
+from segscope.inference.learning.window_answer import cut_to_box, is_finite, learn_window
 
 OVERFLOW_NOTE = "the network's answer overflowed; check its weights"
 MARGIN = 0.02  # of the longer side of the box, by which a learned answer may leave it
@@ -26,12 +26,10 @@ def learn_box(
     """
     window = HeadWindow.around(box, frame.size_hw)
     best = plain.candidates[0]
-    own = window.sample(best.logits[None, None].float(), best.crop).flatten()
-    if not bool(own.isfinite().all()):
+    if not is_finite(best):
         return replace(plain, note=OVERFLOW_NOTE)
-    learned = learn_window(frame, head, window, own, MARGIN)
+    learned = learn_window(frame, head, window, best, window.encoded_crop(frame.engine))
     if learned is None:
         return plain
-    score = min(best.score + learned.gain, 1.0)
-    candidate = MaskCandidate(learned.logits, window.crop, score, best.presence)
+    candidate = learned._replace(logits=cut_to_box(window, learned.logits, MARGIN))
     return PromptedMasks([candidate, *plain.candidates[:3]], note=head.note, learned=True)

@@ -105,7 +105,7 @@ def answer_window(
     return LearnedLogits(candidates[best], float(gains[best]))
 
 
-def can_help(head: SessionHead, rule: GuardRule) -> bool:
+def can_help(head: SessionHead, rule: GuardRule = PROMPTED) -> bool:
     """Whether there is a window that may get a learned answer: none is expected to gain more than
     the example that gained most.
     """

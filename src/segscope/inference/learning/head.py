@@ -62,7 +62,7 @@ class SessionHead:
         gains: (K, CANDIDATES) Dice above that of each candidate, with the example's fold left out;
             NaN where nothing can be left out.
         changes: (K, CANDIDATES) 1 less the Dice of each of those candidates and the network's mask.
-        longer_sides: (K,) of the examples' boxes, in pixels.
+        longer_sides: (P,) of the boxes of the examples that are not empty, in pixels.
     """
 
     ids: tuple[str, ...]
@@ -128,7 +128,7 @@ def fit_head(examples: Sequence[Example], known: KnownSums | None = None) -> Ses
         torch.stack(list(map(score_network, examples))),
         gains,
         changes,
-        torch.tensor([each.longer_side for each in examples]),
+        torch.tensor([each.longer_side for each in examples if not each.is_empty]),
     )
 
 

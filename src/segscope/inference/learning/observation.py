@@ -11,7 +11,7 @@ from torch import Tensor
 
 from segscope.inference.answers import PromptedFrame
 from segscope.inference.learning.example import Example, Source
-from segscope.inference.learning.window import CELLS, HeadWindow, describe_cells
+from segscope.inference.learning.window import HeadWindow, describe_cells
 from segscope.inference.prompted_masks import decode_prompts
 from segscope.models.engine import ABSENT, NO_PROMPT, Engine
 from segscope.prompts import Box
@@ -49,8 +49,8 @@ def make_example(
         rejected: the mask is not of the label: none of its cells counts as inside.
     """
     window = HeadWindow.around(Box.around(mask).xyxy, frame.size_hw)
-    cells = window.read(frame.engine, frame.features).cpu()
-    logits, score = decode_box(frame, window)
+    cells = window.read(frame.engine, frame.features, window.encoded_crop(frame.engine)).cpu()
+    logits, score = _decode_plain(frame, window)
     strata = torch.where(window.in_box(), 1, 2)
     if not rejected:
         strata[window.cover(mask) > 0.5] = 0
@@ -71,13 +71,13 @@ def make_example(
     )
 
 
-def decode_box(frame: PromptedFrame, window: HeadWindow) -> tuple[Tensor, float]:
+def _decode_plain(frame: PromptedFrame, window: HeadWindow) -> tuple[Tensor, float]:
     """(CELLS,) logits of the network for the box alone, and its predicted IoU; none of an object
     where the answer overflowed.
     """
     prompt = replace(NO_PROMPT, box=window.box)
     best = decode_prompts(frame.without_head(), prompt, None).candidates[0]
-    logits = window.sample(best.logits[None, None].float(), best.crop).reshape(CELLS).cpu()
+    logits = window.read_logits(frame.engine, best.logits, best.crop).cpu()
     if not bool(logits.isfinite().all()):
         return torch.full_like(logits, ABSENT), 0.0
     return logits, best.score

@@ -9,7 +9,7 @@ from segscope.inference.answers import MaskCandidate, PromptedFrame
 from segscope.inference.learning.guard import TRACKED
 from segscope.inference.learning.head import SessionHead
 from segscope.inference.learning.window import HeadWindow
-from segscope.inference.learning.window_answer import learn_window
+from segscope.inference.learning.window_answer import cut_to_box, learn_window
 from segscope.prompts import Box
 
 LEAST_AREA = 20  # pixels; smaller masks say too little of where the object lies
@@ -34,8 +34,11 @@ def learn_tracked(
     if mask.sum() < LEAST_AREA:
         return None
     window = HeadWindow.around(Box.around(mask).xyxy, frame.size_hw)
-    own = window.sample(plain.logits[None, None].float(), plain.crop).flatten()
-    learned = learn_window(frame, head, window, own, MARGIN, TRACKED)
-    if learned is None or not bool((learned.logits > 0).any()):
+    view = window.encoded_crop(frame.engine)
+    learned = learn_window(frame, head, window, plain, view, TRACKED)
+    if learned is None:
         return None
-    return plain._replace(logits=learned.logits, crop=window.crop)
+    logits = cut_to_box(window, learned.logits, MARGIN)
+    if not bool((logits > 0).any()):
+        return None
+    return learned._replace(logits=logits, score=plain.score)

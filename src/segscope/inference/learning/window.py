@@ -7,7 +7,7 @@ of the whole frame's maps is resampled.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segscope.inference.crop import Crop, Xyxy
+from segscope.inference.learning.ridge import Ridge
 from segscope.models.engine import Engine, Features, WindowRule
 
 SIDE = 64  # cells of the grid along each side: stride 4 of the input of `mini`
@@ -53,16 +54,23 @@ class HeadWindow:
             return Crop.whole(self.crop.frame_hw)
         return Crop.around(self.box, self.crop.frame_hw, factor=rule.box)
 
-    def read(self, engine: Engine, encode: Callable[[Crop], Features]) -> Tensor:
+    def read(self, engine: Engine, encode: Callable[[Crop], Features], view: Crop) -> Tensor:
         """(CELLS, channel) float32 features of the cells, row by row.
 
         Args:
             encode: gives the features of a crop of the frame.
+            view: the crop to read from.
         """
-        view = self.encoded_crop(engine)
         maps = engine.pixel_maps(encode(view))
         cells = [self.sample(_bound(each.float()), view)[0].flatten(1) for each in maps]
         return torch.cat(cells).T
+
+    def read_logits(self, engine: Engine, logits: Tensor, crop: Crop) -> Tensor:
+        """(CELLS,) float32 of a decoder's logits (row, column) for a crop."""
+        maps = logits[None, None].float()
+        if engine.window_rule is None:  # the decoder may show padding beside the image
+            maps = engine.to_frame(maps, crop.size_hw)
+        return self.sample(maps, crop).reshape(CELLS)
 
     def sample(self, maps: Tensor, view: Crop, side: int = SIDE) -> Tensor:
         """(N, channel, side, side) of maps (N, channel, row, column) that cover a view."""
@@ -180,3 +188,28 @@ def _is_one_sided(inside: Tensor) -> bool:
     """Whether nearly all cells (CELLS,) are inside, or nearly none."""
     count = int(inside.sum())
     return min(count, len(inside) - count) < LEAST_CELLS
+
+
+def read_ridge(ridge: Ridge, maps: Sequence[Tensor]) -> Tensor:
+    """(1, 1, row, column) what the features of maps (1, channel, row, column) of one view add to
+    the ridge's value, on the grid of the finest map. Places and bias are not in it.
+
+    A linear function of resampled maps is the resampled function of the maps, for a fraction of the
+    work of reading cells.
+    """
+    size = [max(each.shape[axis] for each in maps) for axis in (-2, -1)]
+    total = maps[0].new_zeros((1, 1, *size), dtype=torch.float32)
+    first = 0
+    for each in maps:
+        channels = each.shape[1]
+        weights = ridge.weights[first : first + channels].to(total)
+        values = torch.einsum("c,nchw->nhw", weights, _bound(each.float()))[None]
+        total = total + F.interpolate(values, size, mode="bilinear")
+        first += channels
+    return total
+
+
+def add_places(ridge: Ridge, window: HeadWindow, values: Tensor) -> Tensor:
+    """(CELLS,) the ridge's values, from those of `read_ridge` on the grid of a window."""
+    places = window.places().to(values)
+    return values.flatten() + places @ ridge.weights[-PLACES:].to(values) + ridge.bias

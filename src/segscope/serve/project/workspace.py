@@ -26,6 +26,7 @@ from segscope.serve.project.project_info import (
 from segscope.serve.project.worklist import Worklist
 from segscope.serve.sessions.events import EventBus
 from segscope.serve.sessions.example_updates import ExampleUpdates
+from segscope.serve.sessions.find_all import SuggestionFinder
 from segscope.serve.sessions.jobs import Jobs
 from segscope.serve.sessions.learning_service import LearningService
 from segscope.serve.sessions.model_pool import ModelPool
@@ -117,7 +118,8 @@ class Workspace:
             self.learning,
             self.temporary_folder,
         )
-        self.session_jobs = SessionJobs(self.sessions, self.engines, self.jobs, self.events)
+        finder = SuggestionFinder(self.examples, self.sessions, self.images)
+        self.session_jobs = SessionJobs(self.sessions, self.engines, self.jobs, self.events, finder)
         self._copies.start()
 
     def stop_waiting(self) -> None:

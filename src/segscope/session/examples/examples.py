@@ -27,7 +27,7 @@ from segscope.render import Renderer
 from segscope.session.examples.acceptance import Acceptance, hash_mask
 from segscope.session.examples.choice import choose_diverse
 from segscope.session.examples.example_file import read_examples, write_examples
-from segscope.session.examples.labelled_masks import LEAST_PIXELS, LabelledMask, list_objects
+from segscope.session.examples.source_masks import LEAST_PIXELS, SourceMask, list_objects
 from segscope.session.examples.store import ExampleStore
 from segscope.session.identity import stack_identity
 from segscope.stack import Stack
@@ -94,6 +94,7 @@ class Examples:
         self._heads: OrderedDict[tuple[str, ...], SessionHead] = OrderedDict()
         self._sums: dict[str, KnownSums] = {}
         self._lock = threading.RLock()
+        self._fitting = threading.Lock()
 
     def __enter__(self) -> Examples:
         return self
@@ -173,14 +174,22 @@ class Examples:
         """
         key = tuple(ids)
         with self._lock:
-            if key not in self._heads:
-                examples = list(map(self.store.get, key))
-                known = self._sums.setdefault(examples[0].source.label, KnownSums())
-                self._heads[key] = fit_head(examples, known)
-                while len(self._heads) > HEADS:
-                    self._heads.popitem(last=False)
-            self._heads.move_to_end(key)
-            return self._heads[key]
+            if key in self._heads:
+                self._heads.move_to_end(key)
+                return self._heads[key]
+        head = self._fit(key)
+        with self._lock:
+            self._heads[key] = head
+            while len(self._heads) > HEADS:
+                self._heads.popitem(last=False)
+        return head
+
+    def _fit(self, ids: Sequence[str]) -> SessionHead:
+        """Fit the head of examples, while other threads use other heads."""
+        with self._fitting:
+            examples = list(map(self.store.get, ids))
+            known = self._sums.setdefault(examples[0].source.label, KnownSums())
+            return fit_head(examples, known)
 
     def summarise(self) -> list[LabelSummary]:
         """What the examples of each label say that has accepted masks."""
@@ -224,8 +233,8 @@ class Examples:
             raise PromptError(
                 "this mask is too thin in its box to learn from; examples are compact objects"
             )
-        labelled = LabelledMask(label, frame, encode_runs(prompt.mask))
-        self.add_labelled(stack, [labelled], group=group, window=window)
+        labelled = SourceMask(label, frame, encode_runs(prompt.mask))
+        self.add_source_masks(stack, [labelled], group=group, window=window)
 
     def add_masks(
         self,
@@ -267,16 +276,16 @@ class Examples:
             raise PromptError(
                 f"examples are masks of objects; these have none of at least {LEAST_PIXELS} pixels"
             )
-        return len(self.add_labelled(stack, listed, group=group, window=window))
+        return len(self.add_source_masks(stack, listed, group=group, window=window))
 
-    def add_labelled(
+    def add_source_masks(
         self,
         stack: Stack,
-        masks: Iterable[LabelledMask],
+        masks: Iterable[SourceMask],
         *,
         group: str = "",
         window: str | JsonObject | None = None,
-    ) -> list[LabelledMask]:
+    ) -> list[SourceMask]:
         """Learn from masks on the frames of a stack, all but those too thin in their boxes.
 
         Returns:
@@ -286,7 +295,8 @@ class Examples:
         features = EncodedFrames(self.engine, Renderer(stack, window), video=len(stack) > 1)
         learned = []
         for mask in masks:
-            acceptance = Acceptance(image, mask.frame, 0, mask.label, hash_mask(mask.runs))
+            digest = hash_mask(mask.runs)
+            acceptance = Acceptance(image, mask.frame, 0, mask.label, digest, mask.rejected)
             frame = PromptedFrame(self.engine, stack.size_hw, partial(features.get, mask.frame))
             self.accept(frame, decode_runs(mask.runs, stack.size_hw), acceptance, group=group)
             if acceptance in self:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from segscope.errors import ReadError, UsageError
 from segscope.inference.learning.example import Example
-from segscope.inference.learning.head import SessionHead, fit_head
+from segscope.inference.learning.head import SessionHead
 from segscope.models.engine import Engine
 from segscope.session.examples.acceptance import Acceptance
 from segscope.session.examples.example_file import read_means, write_examples
@@ -88,38 +88,33 @@ class StoredExamples(Examples):
 
         Examples that are lost are left out, and their images lose their marks.
         """
-        ids = super().choose(label)
-        with self._lock:
-            prepared = self._prepared.setdefault(label, OrderedDict())
-            if ids in prepared:
-                is_new = next(reversed(prepared)) != ids
-                prepared.move_to_end(ids)
-                return is_new
-        ids, examples = self._read(label)
-        if not ids:
-            return False
-        head = fit_head(examples)
-        with self._lock:
-            prepared[ids] = head
-            prepared.move_to_end(ids)
-            while len(prepared) > PREPARED:
-                prepared.popitem(last=False)
-        return True
-
-    def _read(self, label: str) -> tuple[tuple[str, ...], list[Example]]:
-        """The examples that a head of a label learns from, with their ids."""
         while True:
             ids = super().choose(label)
-            examples = []
-            lost = []
-            for example_id in ids:
-                try:
-                    examples.append(self.store.get(example_id))
-                except MissingExample:
-                    lost.append(example_id)
-            if not lost:
-                return ids, examples
-            self._drop(lost)
+            if not ids:
+                return False
+            with self._lock:
+                prepared = self._prepared.setdefault(label, OrderedDict())
+                if ids in prepared:
+                    is_new = next(reversed(prepared)) != ids
+                    prepared.move_to_end(ids)
+                    return is_new
+            try:
+                head = self._fit(ids)
+            except MissingExample:
+                self._drop([each for each in ids if not self._is_readable(each)])
+                continue
+            with self._lock:
+                prepared[ids] = head
+                while len(prepared) > PREPARED:
+                    prepared.popitem(last=False)
+            return True
+
+    def _is_readable(self, example_id: str) -> bool:
+        try:
+            self.store.get(example_id)
+        except MissingExample:
+            return False
+        return True
 
     def _drop(self, ids: Sequence[str]) -> None:
         """Leave out examples that are lost."""
@@ -245,6 +240,11 @@ class StoredExamples(Examples):
                     rejected + entry.is_empty,
                 )
         return counts
+
+    def list_ids(self, label: str) -> tuple[str, ...]:
+        """Ids of all examples of a label, in order."""
+        with self._lock:
+            return tuple(entry.id for entry in self._entries.values() if entry.label == label)
 
     def list_acceptances(self) -> list[Acceptance]:
         """What the present examples stand for, in order."""

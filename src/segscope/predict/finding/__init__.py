@@ -1,0 +1,1 @@
+"""Finding all objects that are like examples: grid, lessons, heads, candidates and confidence."""
