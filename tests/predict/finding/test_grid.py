@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.engines import make_engine
 
 from segscope.predict.finding.grid import MOST_TILES, SearchGrid, choose_cell
-from support.engines import make_engine
 
 
 @pytest.mark.parametrize("frame_hw", [(200, 333), (64, 40), (31, 500), (5, 7)])
