@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import pickle
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -222,3 +224,109 @@ def test_bad_files(
     )
     assert source.name in message or "declares" in message
     assert not list(out.iterdir())
+
+
+# --- examples to learn from -----------------------------------------------------------------------
+
+
+def data_set(mask: np.ndarray, images: int = 1, pixels: bytes = b"") -> Maker:
+    """A folder of images and masks; `pixels` take the place of the images."""
+
+    def make(folder: Path) -> Path:
+        place = folder / "examples"
+        for name in ("images", "masks"):
+            (place / name).mkdir(parents=True)
+        for number in range(images):
+            image = place / "images" / f"{number}.png"
+            Image.fromarray(noise(*mask.shape)).save(image)
+            if pixels:
+                image.write_bytes(pixels)
+            Image.fromarray(mask).save(place / "masks" / f"{number}.png")
+        return place
+
+    return make
+
+
+def other_weights(folder: Path) -> Path:
+    """Examples of `mini`."""
+    from segscope.cli.app import main
+
+    source = data_set(MASK)(folder)
+    path = folder / "mini.examples"
+    assert main(["learn", str(source), "-o", str(path), "--device", "cpu"]) == 0
+    return path
+
+
+def cut_examples(folder: Path) -> Path:
+    path = other_weights(folder)
+    path.write_bytes(path.read_bytes()[:1000])
+    return path
+
+
+def pickled(folder: Path) -> Path:
+    path = folder / "cells.examples"
+    path.write_bytes(pickle.dumps(Trap()))
+    return path
+
+
+MASK = np.zeros((30, 40), np.uint8)
+MASK[5:20, 5:25] = 1
+EXAMPLES: dict[str, tuple[Maker, str]] = {
+    "missing path": (lambda folder: folder / "none", "does not exist"),
+    "empty folder": (empty_folder, "holds no cases"),
+    "an image": (lambda _: Path(ct_slice()), "cannot be read as a list of cases"),
+    "masks without objects": (data_set(np.zeros((30, 40), np.uint8)), "nothing to learn from"),
+    "specks": (data_set(np.eye(30, dtype=np.uint8)[:, :3]), "fewer than 16 pixels"),
+    "images that are text": (data_set(MASK, 5, b"a letter"), "nothing to learn from"),
+    "project without sessions": (file("project/project.sqlite", b""), "nothing to learn from"),
+    "examples of other weights": (other_weights, "other weights"),
+    "examples that are cut": (cut_examples, "damaged"),
+    "examples that are empty": (file("cells.examples", b""), "damaged"),
+    "examples that run code": (pickled, "damaged"),
+    "examples that are text": (file("cells.examples", b"hello" * 100), "damaged"),
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_bad_examples(
+    name: str,
+    tmp_path: Path,
+    inputs: Any,
+    ends: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make, expected = EXAMPLES[name]
+    source = make(tmp_path)
+    if source.name == "project.sqlite":
+        source = source.parent
+    capsys.readouterr()
+    out = tmp_path / "out"
+    out.mkdir()
+    words = ["segment", inputs.png, "-o", str(out / "m.png"), "--box", "5,5,30,30"]
+    words += ["--model", str(inputs.tiny), "--device", "cpu"]
+    message = ends([*words, "--like", str(source)])
+    assert expected in message
+    assert not list(out.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--like", "examples", "--label", "lung"), "no label 'lung'"),
+        (("--label", "lung"), "--like PATH"),
+    ],
+)
+def test_bad_labels(
+    words: tuple[str, ...],
+    expected: str,
+    tmp_path: Path,
+    inputs: Any,
+    ends: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data_set(MASK)(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    command = ["segment", inputs.png, "-o", "m.png", "--box", "5,5,30,30"]
+    message = ends([*command, "--model", str(inputs.tiny), *words])
+    assert expected in message
+    assert not (tmp_path / "m.png").exists()

@@ -15,7 +15,7 @@ import pytest
 from segscope.cli.app import main
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("docs/tutorial.md", "docs/howto.md", "docs/adapt.md", "README.md")
+PAGES = ("docs/tutorial.md", "docs/howto.md", "docs/learning.md", "docs/adapt.md", "README.md")
 BLOCK = re.compile(r"(<!-- not run[^\n]*-->\n)?```(\w*)\n(.*?)```", re.DOTALL)
 
 

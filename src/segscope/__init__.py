@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from segscope.predict import everything
     from segscope.prompts import Box, MaskPrompt, Point, Scribble
     from segscope.render import Renderer
-    from segscope.session import segment
+    from segscope.session import learn, segment
     from segscope.session.examples import Examples
     from segscope.session.interaction import Interaction
     from segscope.stack import Stack
@@ -56,6 +56,7 @@ __all__ = [
     "Stack",
     "UsageError",
     "everything",
+    "learn",
     "load",
     "overlay",
     "read",
@@ -82,6 +83,7 @@ _HOME = {
     "Stack": "stack",
     "UsageError": "errors",
     "everything": "predict",
+    "learn": "session",
     "load": "load",
     "overlay": "overlay",
     "read": "io",

@@ -206,6 +206,11 @@ class MaskPrompt:
 Prompt = Point | Box | Scribble | MaskPrompt
 
 
+def is_by_person(prompt: Prompt) -> bool:
+    """Whether a person made a prompt: masks that a network computed have a score below 1."""
+    return not isinstance(prompt, MaskPrompt) or prompt.score == 1
+
+
 def check_prompts(prompts: Iterable[Prompt], shape_zyx: tuple[int, int, int]) -> None:
     """Raise PromptError unless every prompt lies on the stack of `shape_zyx`."""
     for prompt in prompts:

@@ -15,8 +15,8 @@ from segscope.inference.prompted_masks import (
     decoder_prompt,
     ellipse_logits,
     mask_logits,
-    rank_candidates,
 )
+from segscope.inference.windows import rank_candidates
 from segscope.models.engine import DecoderPrompt, Engine, Features, WindowRule
 from segscope.prompts import Box, MaskPrompt, Point, Scribble
 

@@ -15,7 +15,7 @@ from segscope.models.engine import Engine
 from segscope.predict import StopRules
 from segscope.predict.propagation import PropagationRange
 from segscope.prompts import Box, MaskPrompt, Point, Prompt, Scribble
-from segscope.session import Interaction, commands, mask_delta
+from segscope.session import Interaction, command_json, mask_delta
 from segscope.session.command_log import CommandLog
 from segscope.session.commands import (
     COMMANDS,
@@ -34,6 +34,7 @@ from segscope.session.commands import (
     Undo,
     entry_from_json,
 )
+from segscope.session.suggestions import Reject, Review, Suggest
 from segscope.stack import Stack
 from segscope.wire import prompt_to_json
 
@@ -221,6 +222,9 @@ EXAMPLES: tuple[SessionCommand, ...] = (
     Confirm(2, 1),
     Accept(2, (1, 3), False),
     Propagate(PropagationRange("both", 2, (1, 5), StopRules(absent_mm=4.5)), (1, 2), 3),
+    Suggest((MaskPrompt(np.eye(3) > 0, 0, 2, score=0.5),), {2: "cell"}, (1,), {"cell": ("ab",)}),
+    Reject((1, 2)),
+    Review((3,)),
 )
 
 
@@ -246,7 +250,7 @@ def test_a_prompt_becomes_json_once_and_only_for_the_log(
         written.append(prompt)
         return prompt_to_json(prompt)
 
-    for module in (commands, mask_delta):
+    for module in (command_json, mask_delta):
         monkeypatch.setattr(module, "prompt_to_json", count)
     with Interaction(clip, sam2) as work:
         work.add(CLICK)

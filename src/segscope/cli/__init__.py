@@ -24,6 +24,7 @@ class CliCommand:
 COMMANDS = (
     CliCommand("segment", takes_prompts=True),
     CliCommand("everything"),
+    CliCommand("learn"),
     CliCommand("adapt"),
     CliCommand("compare"),
     CliCommand("annotate"),

@@ -18,10 +18,14 @@ from segscope.threads import usable_cores
 
 if TYPE_CHECKING:
     from segscope.evaluate.protocol import Protocol
-    from segscope.evaluate.run import Evaluation
+    from segscope.evaluate.run import EvaluationSettings
+    from segscope.evaluate.series.summary import SeriesSummary
+    from segscope.evaluate.summary import Summary
+    from segscope.evaluate.workers import Load
     from segscope.io.datasets.dataset import DataSet
 
 DEFAULT_PROMPTS = ("box", "clicks:5")
+SERIES_PROTOCOL = "series"
 SPLITS = ("train", "val", "test")
 MAX_FAILURES = 5  # printed; the report has all
 
@@ -58,14 +62,19 @@ class ProtocolOptions:
         ),
     ] = None
 
-    def read(self) -> Protocol:
-        """The protocol with these options."""
+    def read(self, default_protocol: str | None = None) -> Protocol:
+        """The protocol with these options.
+
+        Args:
+            default_protocol: name of the one that is used where none is named.
+        """
         from segscope.evaluate.protocol import default, read_protocol
 
-        if self.protocol is None:
+        name = self.protocol or default_protocol
+        if name is None:
             protocol = default(self.prompt or list(DEFAULT_PROMPTS))
         else:
-            protocol = read_protocol(self.protocol)
+            protocol = read_protocol(name)
             if self.prompt:
                 protocol = protocol.with_prompts(self.prompt)
         settings = {"seed": self.seed, "seeds": self.seeds, "objects": self.max_objects}
@@ -123,10 +132,31 @@ class CaseOptions:
         return selected
 
 
+@dataclass(frozen=True, slots=True)
+class SeriesOptions:
+    """Whether images are annotated one after the other, learning from those before."""
+
+    series: Annotated[
+        bool,
+        typer.Option(
+            "--series",
+            help="Annotate the images of each class one after the other, without learning and "
+            "with what was accepted before.",
+        ),
+    ] = False
+    orders: Annotated[
+        int, typer.Option(min=1, help="Orders in which a series is annotated; with --series.")
+    ] = 3
+    images: Annotated[
+        int, typer.Option(min=5, help="At most this many images of a series; with --series.")
+    ] = 20
+
+
 @expand_options
 def evaluate(
     cases: CaseOptions,
     plan: ProtocolOptions,
+    series: SeriesOptions,
     datasets: list[Path] | None = typer.Argument(
         None, metavar="DATASET", help="Folders or lists of data sets."
     ),
@@ -147,7 +177,8 @@ def evaluate(
 
     --out receives a report (report.html, one file that works offline), all measurements (rows.csv,
     rows.parquet) and means with confidence intervals (summary.json). Run the same command again to
-    continue an interrupted evaluation.
+    continue an interrupted evaluation. With --series, the report shows what learning from accepted
+    images saves.
     """
     if list_protocols:
         _list_protocols(as_json)
@@ -161,16 +192,23 @@ def evaluate(
     if out is None:
         raise UsageError("no output folder: give one, for example --out report")
     cases.check()
-    Evaluate(
+    default_protocol = None
+    if series.series:
+        default_protocol = SERIES_PROTOCOL
+    command = Evaluate(
         paths,
         model,
-        plan.read(),
+        plan.read(default_protocol),
         out,
         cases,
         workers=workers,
         device=device.value,
         as_json=as_json,
-    ).run()
+    )
+    if series.series:
+        command.run_series(series)
+    else:
+        command.run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,30 +231,55 @@ class Evaluate:
             typer.Exit: some cases failed.
         """
         from segscope.evaluate.report import write_report
-        from segscope.evaluate.run import EvaluationSettings
         from segscope.evaluate.run import evaluate as run_evaluation
-        from segscope.load import load
 
-        settings = EvaluationSettings(
-            self.cases.read_sets(self.datasets),
-            self.models,
-            self.protocol,
-            self.cases.split,
-            self.cases.max_cases,
-        )
-        load_model = partial(load, device=self.device)
-        workers = self.workers or default_workers(self.device)
+        settings = self._settings()
+        load_model = self._loader()
         with console.progress("evaluating", quiet=self.as_json) as advance:
             result = run_evaluation(
-                settings, self.out, load_model, workers=workers, progress=advance
+                settings, self.out, load_model, workers=self._workers(), progress=advance
             )
         report = write_report(result, settings, load_model)
-        self._print_result(result, report)
+        self._print_result(result.summary, report)
         if result.summary.failed:
             raise typer.Exit(1)
 
-    def _print_result(self, result: Evaluation, report: Path) -> None:
-        summary = result.summary
+    def run_series(self, options: SeriesOptions) -> None:
+        """Annotate series, write the report and print the summary.
+
+        Raises:
+            typer.Exit: some series failed.
+        """
+        from segscope.evaluate.series.report import write_series_report
+        from segscope.evaluate.series.run import SeriesSettings, evaluate_series
+
+        settings = SeriesSettings(self._settings(), options.orders, options.images)
+        with console.progress("annotating", quiet=self.as_json) as advance:
+            result = evaluate_series(
+                settings, self.out, self._loader(), workers=self._workers(), progress=advance
+            )
+        report = write_series_report(result, settings)
+        self._print_result(result.summary, report)
+        if result.summary.failed:
+            raise typer.Exit(1)
+
+    def _settings(self) -> EvaluationSettings:
+        from segscope.evaluate.run import EvaluationSettings
+
+        sets = self.cases.read_sets(self.datasets)
+        return EvaluationSettings(
+            sets, self.models, self.protocol, self.cases.split, self.cases.max_cases
+        )
+
+    def _loader(self) -> Load:
+        from segscope.load import load
+
+        return partial(load, device=self.device)
+
+    def _workers(self) -> int:
+        return self.workers or default_workers(self.device)
+
+    def _print_result(self, summary: Summary | SeriesSummary, report: Path) -> None:
         if self.as_json:
             console.print_json({"report": str(report), **summary.as_dict()})
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segscope.cli import console
+from segscope.cli.like import LearnedExamples, LikeOptions, find_like, open_examples, print_learned
+from segscope.cli.mask_prompts import read_mask_prompt
 from segscope.cli.options import (
     KEY,
     EngineOptions,
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 
     from segscope.masks import Masks
     from segscope.models.engine import Engine
+    from segscope.session.examples.learning import LearningOptions
     from segscope.stack import Stack
 
 
@@ -82,6 +86,7 @@ def segment(
     engine: EngineOptions,
     prompts: PromptOptions,
     tracking: TrackingOptions,
+    like: LikeOptions,
     selection: InputOptions,
     source: Path = typer.Argument(
         ..., metavar="INPUT", help="Image, volume, DICOM folder or video."
@@ -105,6 +110,7 @@ def segment(
         prompt_file=prompts.prompts,
         everything=everything,
         tracking=tracking,
+        like=like,
         selection=selection,
         as_json=as_json,
     ).run()
@@ -122,6 +128,7 @@ class Segment:
         prompt_file: further prompts, or None.
         everything: segment all objects, without prompts.
         tracking: how masks are propagated.
+        like: examples to learn from.
         selection: which part of the input is used.
         as_json: print the result as JSON.
     """
@@ -133,6 +140,7 @@ class Segment:
     prompt_file: Path | None = None
     everything: bool = False
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
+    like: LikeOptions = field(default_factory=LikeOptions)
     selection: InputOptions = field(default_factory=InputOptions)
     as_json: bool = False
 
@@ -188,9 +196,16 @@ class Segment:
         if engine is None:
             with clock.measure("load"):
                 engine = self.network.load()
-        with clock.measure("segment"):
-            masks = self._segment(stack, prompts, engine)
-        summary = self._summarize(masks, stack)
+        with ExitStack() as opened:
+            learned = None
+            if self.like.like is not None and not self.everything:
+                with clock.measure("learn"):
+                    learned = opened.enter_context(self._open_examples(stack, prompts, engine))
+            with clock.measure("segment"):
+                masks = self._segment(stack, prompts, engine, learned)
+            summary = self._summarize(masks, stack)
+            if learned is not None:
+                summary["learned"] = learned.summarise(masks, _list_answered(prompts))
         with clock.measure("write"):
             self.outputs.write(masks, stack, prompts.prompts, summary)
         summary["seconds"] = clock.seconds
@@ -199,11 +214,14 @@ class Segment:
     def print_result(self, result: RunSummary) -> None:
         """The summary for people."""
         print_objects(result["objects"], result["shape_zyx"][0])
+        if "learned" in result:
+            print_learned(result["learned"])
         files = ", ".join(map(str, self.outputs.paths()))
         seconds = ", ".join(f"{phase} {value:.1f} s" for phase, value in result["seconds"].items())
         console.print_line(f"  wrote {files} ({seconds})")
 
     def _check_options(self) -> None:
+        self.like.check()
         has_prompt = any(option != "--object" for option, _ in self.options)
         if self.everything:
             if self.options or self.prompt_file:
@@ -244,7 +262,7 @@ class Segment:
         if stack.kind == "volume" and len(stack) > 1:
             default_frame = None
         result.add_options(
-            self.options, default_frame, lambda path, frame: _read_mask(path, frame, stack)
+            self.options, default_frame, lambda path, frame: read_mask_prompt(path, frame, stack)
         )
         check_prompts(result.prompts, stack.shape_zyx)
         if not self.everything and not result.prompts:
@@ -268,7 +286,7 @@ class Segment:
 
         def read_mask(path: Path) -> NDArray[np.bool_]:
             prompts.mask_files.append(path)
-            return _read_mask(path, None, stack)[0]
+            return read_mask_prompt(path, None, stack)[0]
 
         prompts.extend(*load_prompts(self.prompt_file.expanduser(), read_mask))
 
@@ -282,11 +300,31 @@ class Segment:
             inputs.append(model)
         if self.prompt_file is not None:
             inputs.append(self.prompt_file.expanduser())
+        if self.like.like is not None:
+            inputs.append(self.like.like.expanduser())
         return inputs
 
-    def _segment(self, stack: Stack, prompts: PromptSet, engine: Engine) -> Masks:
+    def _open_examples(
+        self, stack: Stack, prompts: PromptSet, engine: Engine
+    ) -> AbstractContextManager[LearnedExamples]:
+        """What `--like` teaches."""
+        names = set(prompts.names.values())
+        options = self._learning_options()
+        return open_examples(self.like, stack, engine, names, options, quiet=self.as_json)
+
+    def _learning_options(self) -> LearningOptions:
+        from segscope.session.examples.learning import LearningOptions
+
+        return LearningOptions(axis=self.tracking.axis, window=self.selection.window)
+
+    def _segment(
+        self, stack: Stack, prompts: PromptSet, engine: Engine, learned: LearnedExamples | None
+    ) -> Masks:
         from segscope import predict, session
 
+        if self.everything and self.like.like is not None:
+            options = self._learning_options()
+            return find_like(self.like, stack, engine, options, quiet=self.as_json)
         window = self.selection.window
         with console.progress("segmenting", quiet=self.as_json) as advance:
             if self.everything:
@@ -301,6 +339,7 @@ class Segment:
                 memory=self.tracking.memory,
                 window=window,
                 progress=advance,
+                examples=None if learned is None else learned.examples,
             )
 
     def _summarize(self, masks: Masks, stack: Stack) -> RunSummary:
@@ -322,40 +361,8 @@ class Segment:
         }
 
 
-def _read_mask(path: Path, frame: int | None, stack: Stack) -> tuple[NDArray[np.bool_], int]:
-    """The mask that a file has for one frame, and that frame.
+def _list_answered(prompts: PromptSet) -> set[int]:
+    """Ids of objects with a prompt that a network answers; a mask alone is the answer itself."""
+    from segscope.prompts import MaskPrompt
 
-    A single image serves any frame. A file as deep as the stack gives its own frame, which must be
-    named unless only one has a mask.
-    """
-    from segscope import io
-
-    needs_scan = io.needs_scan(path)
-    masks = io.read_masks(path, like=stack if needs_scan else None)
-    if masks.shape_zyx[0] > 1:
-        if not needs_scan:
-            masks = io.read_masks(path, like=stack)
-        if frame is None:
-            frame = _only_frame(masks, path)
-        index = frame
-    else:
-        if frame is None and stack.kind == "volume" and len(stack) > 1:
-            raise PromptError(f"the mask {path} needs a slice: {path}@SLICE, counted from 0")
-        frame = frame or 0
-        index = 0
-    if index >= masks.shape_zyx[0]:
-        raise PromptError(
-            f"frame {frame} is outside the stack, whose frames are 0 to {len(stack) - 1}"
-        )
-    mask = masks.frame_labels(index) > 0
-    if not mask.any():
-        raise PromptError(f"{path} is empty on frame {frame}; a mask prompt must show the object")
-    return mask, frame
-
-
-def _only_frame(masks: Masks, path: Path) -> int:
-    """The frame with a mask, if there is exactly one."""
-    frames = sorted({index for (index, _), runs in masks.runs.items() if runs[1::2].sum()})
-    if len(frames) != 1:
-        raise PromptError(f"{path} has masks on {len(frames)} frames; name one: {path}@FRAME")
-    return frames[0]
+    return {each.object_id for each in prompts.prompts if not isinstance(each, MaskPrompt)}

@@ -20,6 +20,7 @@ from segscope.cli import console
 from segscope.errors import UsageError, WriteError, format_count
 
 if TYPE_CHECKING:
+    from segscope.cli.like import LearnedSummary
     from segscope.masks import Masks
     from segscope.prompts import Prompt
     from segscope.stack import Stack
@@ -56,6 +57,7 @@ class RunSummary(TypedDict):
     model: str
     objects: list[ObjectSummary]
     record: Mapping[str, Any]
+    learned: NotRequired[LearnedSummary]
     seconds: NotRequired[dict[str, float]]
     dice: NotRequired[float]
 
@@ -145,9 +147,9 @@ class Outputs:
         if len(set(map(Path.absolute, paths))) < len(paths):
             raise UsageError("two outputs share a path; give each its own file")
         for path in paths:
-            _check_place(path, may_be_folder=path is self.masks and not path.suffix)
+            check_place(path, may_be_folder=path is self.masks and not path.suffix)
             for file in filter(Path.exists, inputs):
-                _check_apart(path, file)
+                check_apart(path, file)
         io.check_output(self.masks, stack, object_ids or (1,))
 
     def write(
@@ -169,7 +171,8 @@ class Outputs:
         io.write(masks, self.masks, source=stack)
 
 
-def _check_place(path: Path, *, may_be_folder: bool) -> None:
+def check_place(path: Path, *, may_be_folder: bool = False) -> None:
+    """Refuse a path where no file can be written."""
     from segscope.files import check_regular
 
     check_regular(path)
@@ -186,7 +189,7 @@ def _check_place(path: Path, *, may_be_folder: bool) -> None:
         raise WriteError(f"cannot write to {path.parent}: permission denied")
 
 
-def _check_apart(path: Path, source: Path) -> None:
+def check_apart(path: Path, source: Path) -> None:
     """Refuse an output that is an input, lies in one, or holds one."""
     if path.exists() and path.samefile(source):
         raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import Sequence
@@ -73,6 +74,65 @@ class Client:
             query = f"?state={quote(state)}"
         cases: list[JsonObject] = self.http.json("GET", f"/v1/cases{query}")
         return cases
+
+    def next_case(self, after: int | None = None, *, by: str = "order") -> JsonObject:
+        """The next case to do after another, in an order of the work list.
+
+        Args:
+            after: number of a case.
+            by: "order" of the list, "uncertain", "unlike" the examples, or "easy".
+
+        Raises:
+            ServerError: no case is left to do.
+        """
+        query: dict[str, object] = {"by": by}
+        if after is not None:
+            query["after"] = after
+        case: JsonObject = self.http.json("GET", f"/v1/cases/next?{urlencode(query)}")
+        return case
+
+    # --- examples --------------------------------------------------------------------------------
+
+    def examples(self, model: str | None = None) -> JsonObject:
+        """What answers learn from, label by label."""
+        examples: JsonObject = self.http.json("GET", _examples_path("", model=model))
+        return examples
+
+    def forget_examples(self, label: str | None = None, *, model: str | None = None) -> JsonObject:
+        """Forget the examples of a label, or all; the masks stay."""
+        path = _examples_path("", model=model, label=label)
+        examples: JsonObject = self.http.json("DELETE", path)
+        return examples
+
+    def rebuild_examples(self, *, model: str | None = None) -> JsonObject:
+        """Learn again from every accepted mask of the project; the job that does it."""
+        job: JsonObject = self.http.json("POST", _examples_path("/rebuild", model=model))
+        return job
+
+    def list_suspects(
+        self, label: str | None = None, *, model: str | None = None
+    ) -> list[JsonObject]:
+        """Accepted masks that all other examples contradict, worst first."""
+        path = _examples_path("/suspects", model=model, label=label)
+        suspects: list[JsonObject] = self.http.json("GET", path)
+        return suspects
+
+    def download_examples(
+        self, path: str | Path, label: str | None = None, *, model: str | None = None
+    ) -> Path:
+        """Write the examples of a label, or all, to a file for other projects and `--like`."""
+        _, data = self.http.request("GET", _examples_path("/file", model=model, label=label))
+        target = Path(path)
+        target.write_bytes(data)
+        return target
+
+    def upload_examples(self, path: str | Path, *, model: str | None = None) -> JsonObject:
+        """Add the examples of a file; what there is to learn from then."""
+        headers = {"Content-Type": "application/octet-stream"}
+        data = Path(path).read_bytes()
+        _, content = self.http.request("POST", _examples_path("/file", model=model), data, headers)
+        examples: JsonObject = json.loads(content)
+        return examples
 
     # --- images ----------------------------------------------------------------------------------
 
@@ -162,6 +222,12 @@ class Client:
         """Open the annotator's session on an image; see docs/annotate.md for the options."""
         body = {"image_id": image_id, "annotator": annotator, "take_over": take_over, **options}
         return RemoteSession(self.http, self.http.json("POST", "/v1/sessions", body))
+
+
+def _examples_path(path: str, **query: str | None) -> str:
+    """A path below that of the examples, with the parameters that are not None."""
+    chosen = {name: value for name, value in query.items() if value is not None}
+    return f"/v1/examples{path}?{urlencode(chosen)}"
 
 
 def _file_name(name: str) -> str:

@@ -87,7 +87,7 @@ class RemoteSession:
             query = f"?frame={frame}"
         return self._http.array(self._path(f"/labels{query}"))
 
-    def review(self, count: int = 50) -> list[JsonObject]:
+    def list_doubts(self, count: int = 50) -> list[JsonObject]:
         """The masks to review next, most doubtful first."""
         queue: list[JsonObject] = self._json("GET", f"/review?count={count}")
         return queue
@@ -181,9 +181,51 @@ class RemoteSession:
             "paint", frame=frame, object_id=object_id, strokes=[stroke], erase=erase
         )
 
-    def accept(self, frames: Sequence[int], *, accepted: bool = True) -> SessionUpdate:
-        """Freeze the masks on frames, or unfreeze them."""
-        return self._command("accept", frames=list(frames), accepted=accepted)
+    def accept(
+        self,
+        frames: Sequence[int],
+        object_ids: Sequence[int] | None = None,
+        *,
+        accepted: bool = True,
+    ) -> SessionUpdate:
+        """Freeze the masks on frames, or unfreeze them.
+
+        Args:
+            frames: numbers of the frames.
+            object_ids: whose masks, which count as reviewed; None for all, among which suggestions
+                are accepted in bulk.
+            accepted: False unfreezes them.
+        """
+        chosen = None
+        if object_ids is not None:
+            chosen = list(object_ids)
+        return self._command("accept", frames=list(frames), object_ids=chosen, accepted=accepted)
+
+    def accept_suggestions(
+        self,
+        above: float,
+        *,
+        frames: Sequence[int] | None = None,
+        label: str | None = None,
+    ) -> SessionUpdate:
+        """Accept all suggestions of at least a confidence; they teach after `review` only."""
+        chosen = None
+        if frames is not None:
+            chosen = list(frames)
+        return self._command("accept_suggestions", above=above, frames=chosen, label=label)
+
+    def reject(self, object_ids: Sequence[int]) -> SessionUpdate:
+        """Remove objects whose masks are wrong; they become negative examples of their labels."""
+        return self._command("reject", object_ids=list(object_ids))
+
+    def review(self, object_ids: Sequence[int]) -> SessionUpdate:
+        """State that a person has looked at objects accepted in bulk; they teach from now on."""
+        return self._command("review", object_ids=list(object_ids))
+
+    def learn(self, learns: bool = True) -> JsonObject:
+        """Let the answers of this session learn from examples, or not."""
+        learning: JsonObject = self._json("PUT", "/learning", {"learns": learns})
+        return learning
 
     def undo(self, frame: int | None = None) -> SessionUpdate:
         """Undo the latest command."""
@@ -232,7 +274,32 @@ class RemoteSession:
             ServerError: it failed.
         """
         body = {"frame": frame, "model": model, "whole": whole}
-        job_id = self._json("POST", "/everything", body)["job_id"]
+        return self._list_objects(self._json("POST", "/everything", body)["job_id"])
+
+    def find_all(
+        self, frame: int = 0, *, labels: Sequence[str] | None = None, whole: bool = False
+    ) -> list[int]:
+        """Find all objects like the accepted ones; they wait as suggestions.
+
+        Args:
+            frame: the frame to search.
+            labels: of the objects; None for all with accepted objects.
+            whole: search all frames.
+
+        Returns:
+            ids of the suggestions.
+
+        Raises:
+            ServerError: it failed, or nothing is accepted yet.
+        """
+        chosen = None
+        if labels is not None:
+            chosen = list(labels)
+        body = {"frame": frame, "labels": chosen, "whole": whole}
+        return self._list_objects(self._json("POST", "/find_all", body)["job_id"])
+
+    def _list_objects(self, job_id: str) -> list[int]:
+        """Ids of the objects of a job, after its end."""
         for _ in self._follow_job(job_id):
             pass
         result = self._http.json("GET", f"/v1/jobs/{job_id}")["result"]

@@ -108,6 +108,7 @@ class SessionUpdate:
 
     Attributes:
         score: predicted IoU of the mask on the prompted frame.
+        learned: number of examples that the answer was learned from; 0 for the network's own.
         changes: updates of the masks that the command changed.
         stale: further frames with changed masks; fetch them when they are needed.
         candidates: alternative masks for the prompts, if they were requested.
@@ -118,6 +119,7 @@ class SessionUpdate:
     frame: int | None
     object_id: int | None
     score: float | None
+    learned: int
     changes: tuple[MaskUpdate, ...]
     stale: tuple[int, ...]
     candidates: tuple[MaskUpdate, ...]
@@ -130,6 +132,7 @@ class SessionUpdate:
             frame=answer["frame"],
             object_id=answer["object_id"],
             score=answer["score"],
+            learned=answer["learned"],
             changes=tuple(map(MaskUpdate.from_json, answer["changes"])),
             stale=tuple(answer["stale"]),
             candidates=tuple(map(MaskUpdate.from_json, answer["candidate_masks"])),

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,10 @@ class Task:
     @property
     def key(self) -> str:
         return f"{self.dataset}\t{self.case.id}\t{self.model}"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.case.image,)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

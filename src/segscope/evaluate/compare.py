@@ -38,11 +38,10 @@ from segscope.evaluate.run import (
     LOG,
     Evaluation,
     EvaluationSettings,
-    Load,
-    Progress,
     evaluate,
     list_versions,
 )
+from segscope.evaluate.workers import Load, Progress
 from segscope.io.datasets.dataset import DataSet
 from segscope.models.engine import Engine
 from segscope.models.segmenter import Segmenter

@@ -25,7 +25,7 @@ from segscope.evaluate.protocol import KINDS, Protocol
 from segscope.evaluate.results_log import Row
 from segscope.evaluate.rollout import RolloutOptions, Volume, roll_out
 from segscope.evaluate.rows import column_of, metrics_of, select, select_plain
-from segscope.evaluate.run import Load
+from segscope.evaluate.workers import Load
 from segscope.io.datasets.dataset import DataSet
 from segscope.io.datasets.reading import read_image
 from segscope.models.engine import Engine

@@ -11,6 +11,7 @@ from itertools import chain, filterfalse
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from segscope._optional import require
 from segscope.evaluate.rows import Line, column_of
@@ -82,8 +83,28 @@ def _plot_curve(axes: Axes, line: Line, colour: str) -> None:
         style = "--"
     x = np.arange(1, len(line["dice"]) + 1)
     axes.plot(x, line["dice"], color=colour, marker="o", markersize=3.5, ls=style, label=label)
+    _fill_band(axes, x, line, colour)
+
+
+def _fill_band(axes: Axes, x: ArrayLike, line: Line, colour: str) -> None:
     if not np.isnan(line["low"]).all():
         axes.fill_between(x, line["low"], line["high"], color=colour, alpha=0.15, linewidth=0)
+
+
+def series(lines: Sequence[Line], figure: str, title: str, y: str) -> str:
+    """A figure by number of accepted images, with bands: without and with learning."""
+    drawing, axes = _axes(4.2, 2.9)
+    for colour, line in zip(COLOURS, lines, strict=False):
+        label = "without learning"
+        if line["learning"]:
+            label = "with learning"
+        values = line["figures"][figure]
+        axes.plot(line["examples"], values["mean"], color=colour, marker="o", ms=3.5, label=label)
+        _fill_band(axes, line["examples"], values, colour)
+    axes.set_ylim(bottom=0)
+    axes.locator_params(axis="x", integer=True)
+    axes.legend(fontsize=7, frameon=False, loc="best")
+    return _svg(drawing, axes, title, "accepted images", y)
 
 
 def boxes(values: Mapping[str, Mapping[str, Sequence[float]]], title: str, y: str) -> str:

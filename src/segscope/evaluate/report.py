@@ -5,7 +5,7 @@ cases.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from segscope.evaluate.rows import (
     select,
     select_plain,
 )
-from segscope.evaluate.run import Evaluation, EvaluationSettings, Load
+from segscope.evaluate.run import Evaluation, EvaluationSettings
 from segscope.evaluate.tables import (
     overall,
     render_calibration,
@@ -40,6 +40,7 @@ from segscope.evaluate.tables import (
     render_strata,
     undisturbed,
 )
+from segscope.evaluate.workers import Load
 from segscope.files import atomic
 from segscope.overlay import colour_of
 
@@ -69,15 +70,36 @@ def write_report(result: Evaluation, settings: EvaluationSettings, load: Load) -
     Raises:
         MissingExtra: jinja2 or matplotlib are not installed.
     """
-    jinja2 = require("jinja2", "report", "write the report")
-    source = (resources.files("segscope.evaluate") / "templates" / "report.html").read_text("utf-8")
-    template = jinja2.Environment(autoescape=True).from_string(source)
-    mark: Callable[[str], Any] = require("markupsafe", "report", "write the report").Markup
-    page = template.render(_context(result, settings, load, mark))
+    page = render_page("report.html", _context(result, settings, load, mark_html()))
     path = result.folder / "report.html"
     with atomic(path) as part:
         part.write_text(page, encoding="utf-8")
     return path
+
+
+def mark_html() -> Callable[[str], Any]:
+    """What says that a text is HTML already.
+
+    Raises:
+        MissingExtra: jinja2 is not installed.
+    """
+    mark: Callable[[str], Any] = require("markupsafe", "report", "write the report").Markup
+    return mark
+
+
+def render_page(template: str, values: dict[str, Any]) -> str:
+    """The page of a template of this package.
+
+    Raises:
+        MissingExtra: jinja2 is not installed.
+    """
+    jinja2 = require("jinja2", "report", "write the report")
+    folder = resources.files("segscope.evaluate") / "templates"
+    loader = jinja2.FunctionLoader(lambda name: (folder / name).read_text("utf-8"))
+    page: str = (
+        jinja2.Environment(autoescape=True, loader=loader).get_template(template).render(values)
+    )
+    return page
 
 
 def _context(
@@ -134,10 +156,17 @@ def _context(
             "truth": "rgb({},{},{})".format(*colour_of(TRUTH)),
         },
         "definitions": mark(render_definitions(metrics)),
-        "machine": f"{summary.machine['system']}, Python {summary.machine['python']}, "
-        f"{summary.machine['cpus']} CPUs; each process computes with one thread",
+        "machine": describe_cpus(summary.machine),
         "settings": json.dumps(summary.header, indent=1, ensure_ascii=False),
     }
+
+
+def describe_cpus(machine: Mapping[str, Any]) -> str:
+    """The machine of a summary, for people."""
+    return (
+        f"{machine['system']}, Python {machine['python']}, {machine['cpus']} CPUs; each process "
+        "computes with one thread"
+    )
 
 
 def _subtitle(result: Evaluation, protocol: Protocol) -> str:

@@ -37,6 +37,7 @@ class Round:
         true_iou: IoU on that frame; None where the object is not on that frame.
         prompts: number of prompts so far.
         seconds: time until this round's answers, encoding included.
+        note: of the answer on the frame prompted last, see `FrameMask`.
     """
 
     number: int
@@ -46,6 +47,7 @@ class Round:
     true_iou: float | None
     prompts: int
     seconds: float
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,7 @@ class _Annotator:
             true_iou=true_iou,
             prompts=len(self.prompts),
             seconds=seconds,
+            note=answer.note,
         )
 
     def next_prompts(self) -> list[Prompt]:

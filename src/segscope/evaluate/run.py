@@ -8,13 +8,10 @@ from __future__ import annotations
 import csv
 import json
 import math
-import multiprocessing
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
@@ -22,18 +19,17 @@ from typing import Any
 
 from segscope._optional import require
 from segscope._version import __version__
-from segscope.errors import SegscopeError, UsageError
+from segscope.errors import UsageError
 from segscope.evaluate.case_runner import Task, run_task, seeded_generator
 from segscope.evaluate.protocol import Protocol
 from segscope.evaluate.results_log import ResultsLog, Row
 from segscope.evaluate.summary import Summary, summarise
+from segscope.evaluate.workers import Load, Progress, Worker, measure
 from segscope.files import atomic
 from segscope.io.datasets.dataset import Case, DataSet
 from segscope.models.engine import Engine, engine_identity
 from segscope.models.segmenter import Segmenter
 
-Load = Callable[[str], Engine | Segmenter]
-Progress = Callable[[int, int], None]
 LOG = "rows.jsonl"
 TABLE = "rows.csv"
 PARQUET = "rows.parquet"
@@ -122,26 +118,27 @@ def evaluate(
     settings.check()
     tasks = _list_tasks(settings)
     engines = {model: load(model) for model in settings.models}
-    folder = _make_folder(Path(out).expanduser())
+    folder = make_folder(Path(out).expanduser())
     header = settings.header(engines)
     log = ResultsLog(folder / LOG, header)
-    report = progress or _ignore_progress
-    _measure(tasks, engines, _Worker(load, settings.protocol), log, workers, report)
+    worker = Worker(load, settings.protocol, run_task, engines)
+    measure(tasks, worker, log, workers, progress or ignore_progress)
     keys = sorted({task.key for task in tasks})
     rows = [row for key in keys for row in log.done[key]]
     warnings: list[str] = []
     for model in settings.models:
         warnings += list_leaks(settings.datasets, engines[model])
     summary = summarise(rows, header, warnings, describe_machine())
-    _write_results(folder, rows, summary)
+    write_results(folder, rows, summary.as_dict())
     return Evaluation(rows, summary, folder)
 
 
-def _ignore_progress(_done: int, _total: int) -> None:
+def ignore_progress(_done: int, _total: int) -> None:
     pass
 
 
-def _make_folder(folder: Path) -> Path:
+def make_folder(folder: Path) -> Path:
+    """The folder of the results."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder for the results")
     folder.mkdir(parents=True, exist_ok=True)
@@ -151,7 +148,7 @@ def _make_folder(folder: Path) -> Path:
 def _list_tasks(settings: EvaluationSettings) -> list[Task]:
     tasks = []
     for dataset in settings.datasets:
-        for case in _select_cases(dataset, settings.split, settings.max_cases):
+        for case in select_cases(dataset, settings.split, settings.max_cases):
             examples = _context_examples(dataset, case, settings.protocol)
             tasks += [Task(model, dataset.name, case, examples) for model in settings.models]
     if tasks:
@@ -162,7 +159,8 @@ def _list_tasks(settings: EvaluationSettings) -> list[Task]:
     raise UsageError(f"no cases with ground truth in {where}")
 
 
-def _select_cases(dataset: DataSet, split: str | None, max_cases: int) -> list[Case]:
+def select_cases(dataset: DataSet, split: str | None, max_cases: int) -> list[Case]:
+    """Cases with ground truth, of a split, at most so many of them; 0 for all."""
     cases = [case for case in dataset.cases if case.targets and split in (None, case.split)]
     if not max_cases or len(cases) <= max_cases:
         return cases
@@ -181,15 +179,6 @@ def _context_examples(dataset: DataSet, case: Case, protocol: Protocol) -> tuple
     return tuple(others[: protocol.image.context])
 
 
-def _input_bytes(task: Task) -> int:
-    """Size of the input. Large cases come first, so that no worker ends alone with one of them."""
-    path = task.case.image
-    files = [path]
-    if path.is_dir():
-        files = list(path.rglob("*"))
-    return sum(file.stat().st_size for file in files if file.is_file())
-
-
 def list_leaks(datasets: Sequence[DataSet], engine: Engine | Segmenter) -> list[str]:
     """Warnings about data sets that a model was trained on."""
     trained_on = set(map(_normalise, engine.card.trained_on))
@@ -205,92 +194,6 @@ def list_leaks(datasets: Sequence[DataSet], engine: Engine | Segmenter) -> list[
 
 def _normalise(name: str) -> str:
     return "".join(character for character in name.lower() if character.isalnum())
-
-
-# --- workers -------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Worker:
-    """What a worker process needs besides its tasks; engines are loaded when first used."""
-
-    load: Load
-    protocol: Protocol
-    engines: dict[str, Engine | Segmenter] = field(default_factory=dict)
-
-    def run(self, task: Task) -> list[Row]:
-        if task.model not in self.engines:
-            self.engines[task.model] = self.load(task.model)
-        return run_task(task, self.engines[task.model], self.protocol)
-
-
-_process_worker: list[_Worker] = []
-
-
-def _start_worker(worker: _Worker) -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    _process_worker[:] = [worker]
-
-
-def _run_in_worker(task: Task) -> list[Row]:
-    return _process_worker[0].run(task)
-
-
-def _measure(
-    tasks: Sequence[Task],
-    engines: dict[str, Engine | Segmenter],
-    worker: _Worker,
-    log: ResultsLog,
-    workers: int,
-    progress: Progress,
-) -> None:
-    """Measure what is missing; each case is in the log before the next is reported."""
-    missing = [task for task in tasks if task.key not in log.done]
-    missing.sort(key=_input_bytes, reverse=True)
-    done = len(tasks) - len(missing)
-    progress(done, len(tasks))
-    if workers == 1 or len(missing) < 2:
-        local = _Worker(worker.load, worker.protocol, engines)
-        results = _run_here(missing, local)
-    else:
-        results = _run_in_pool(missing, worker, min(workers, len(missing)))
-    try:
-        for task, rows in results:
-            log.append(task.key, rows)
-            done += 1
-            progress(done, len(tasks))
-    except BrokenProcessPool as error:
-        raise SegscopeError(
-            f"a worker process died, most likely because memory ran out; {done} of {len(tasks)} "
-            "cases are saved. Run the command again with fewer --workers to resume"
-        ) from error
-
-
-def _run_here(tasks: Sequence[Task], worker: _Worker) -> Iterator[tuple[Task, list[Row]]]:
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for task in tasks:
-            yield task, worker.run(task)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _run_in_pool(
-    tasks: Sequence[Task], worker: _Worker, workers: int
-) -> Iterator[tuple[Task, list[Row]]]:
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker, (worker,)) as pool:
-        pending = {pool.submit(_run_in_worker, task): task for task in tasks}
-        try:
-            for future in as_completed(pending):
-                yield pending[future], future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 # --- results -------------------------------------------------------------------------------------
@@ -311,7 +214,8 @@ def describe_machine() -> dict[str, str | int | None]:
     }
 
 
-def _write_results(folder: Path, rows: Sequence[Row], summary: Summary) -> None:
+def write_results(folder: Path, rows: Sequence[Row], summary: Mapping[str, Any]) -> None:
+    """Write rows as CSV and Parquet, and the summary as JSON."""
     columns = _list_columns(rows)
     with atomic(folder / TABLE) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")
@@ -323,7 +227,7 @@ def _write_results(folder: Path, rows: Sequence[Row], summary: Summary) -> None:
     with atomic(folder / PARQUET) as part:
         parquet.write_table(table, part)
     with atomic(folder / SUMMARY) as part:
-        part.write_text(json.dumps(summary.as_dict(), indent=1) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
 
 
 def _blank_nan(row: Row) -> Row:

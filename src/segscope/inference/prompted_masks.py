@@ -14,20 +14,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from segscope.inference.answers import MaskCandidate, PromptedFrame, PromptedMasks
 from segscope.inference.constants import CLAMP, CLICKS_PER_SCRIBBLE, GIVEN
-from segscope.inference.crop import Crop, Xyxy, union
+from segscope.inference.crop import Crop, Xyxy
 from segscope.inference.learning.box_answer import learn_box
-from segscope.models.engine import Decoded, DecoderPrompt, WindowRule
+from segscope.inference.learning.click_answer import learn_click
+from segscope.inference.learning.correction_answer import learn_correction
+from segscope.inference.learning.head import SessionHead
+from segscope.inference.learning.sizes import ExampleSizes
+from segscope.inference.windows import decode_crop, list_candidates, prompt_crops, rank_candidates
+from segscope.models.engine import DecoderPrompt, WindowRule
 from segscope.prompts import Box, MaskPrompt, Point, Prompt, Scribble
 
-COMPARED = (
-    512  # longer side, in pixels, of the grid on which masks of different windows are compared
-)
 GATE_NOTE = "gate: the network was unsure; the ellipse of the box"
 
 
@@ -121,26 +122,51 @@ def decode_prompts(
         previous: (row, column) logits to start from, or None: of the frame's size for engines with
             a window rule, else of any size that covers the frame.
     """
+    head = frame.head
+    if head is None:
+        return _decode_plain(frame, prompt, previous)
+    clicked_once = prompt.clicks == 1 and bool(prompt.positive.all())
+    if previous is None and clicked_once:
+        return learn_click(frame, head, _decode_click(frame, head, prompt), prompt)
     plain = _decode_plain(frame, prompt, previous)
-    if frame.head is None or prompt.box is None or len(prompt.points) or previous is not None:
-        return plain
-    return learn_box(frame, frame.head, plain, prompt.box)
+    if previous is None and prompt.box is not None and not len(prompt.points):
+        return learn_box(frame, head, plain, prompt.box)
+    return learn_correction(frame, head, plain, prompt, previous)
 
 
 def _decode_plain(
     frame: PromptedFrame, prompt: DecoderPrompt, previous: Tensor | None
 ) -> PromptedMasks:
-    """The network's own masks."""
+    """The network's own masks, of which it gives no more than four."""
     rule = frame.engine.window_rule
     if rule is None:
         return _decode_whole(frame, prompt, previous)
     if prompt.box is not None and not len(prompt.points) and previous is None:
         return _decode_box(frame, rule, prompt, prompt.box)
     crops = prompt_crops(rule, prompt, previous, frame.size_hw)
-    candidates = [
-        candidate for crop in crops for candidate in _decode_crop(frame, crop, prompt, previous)
-    ]
-    return PromptedMasks(rank_candidates(candidates, frame.size_hw)[:4])
+    return PromptedMasks(_decode_windows(frame, crops, prompt, previous)[:4])
+
+
+def _decode_click(frame: PromptedFrame, head: SessionHead, prompt: DecoderPrompt) -> PromptedMasks:
+    """All masks of the network for a lone click, in windows that suit the examples."""
+    rule = frame.engine.window_rule
+    if rule is None:
+        return _decode_whole(frame, prompt, None)
+    crops = ExampleSizes.of(head).list_windows(rule, prompt, frame.size_hw)
+    return PromptedMasks(_decode_windows(frame, crops, prompt, None))
+
+
+def _decode_windows(
+    frame: PromptedFrame,
+    crops: Sequence[Crop],
+    prompt: DecoderPrompt,
+    previous: Tensor | None,
+) -> list[MaskCandidate]:
+    """Masks in several windows, best first."""
+    candidates = []
+    for crop in crops:
+        candidates += decode_crop(frame, crop, prompt, previous)
+    return rank_candidates(candidates, frame.size_hw)
 
 
 def _decode_whole(
@@ -160,63 +186,13 @@ def _decode_whole(
     best = decoded.pick(0, order[0])
     if frame.remembers:
         best = best.present()
-    candidates = _candidates(decoded, crop)
+    candidates = list_candidates(decoded, crop)
     ranked = [candidates[i] for i in order]
     ranked[0] = ranked[0]._replace(logits=best.logits[0, 0])
     return PromptedMasks(ranked, best)
 
 
-def _candidates(decoded: Decoded, crop: Crop) -> list[MaskCandidate]:
-    """The candidates of the only object of `decoded`, in the decoder's order."""
-    presence = None
-    if decoded.object_score is not None:
-        presence = float(decoded.object_score[0])
-    pairs = zip(decoded.logits[0], decoded.iou[0].tolist(), strict=True)
-    return [MaskCandidate(logits, crop, score, presence) for logits, score in pairs]
-
-
 # --- windows -------------------------------------------------------------------------------------
-
-
-def prompt_crops(
-    rule: WindowRule, prompt: DecoderPrompt, previous: Tensor | None, size_hw: tuple[int, int]
-) -> list[Crop]:
-    """Windows to try: one where the place of the object is known, else several sizes around
-    clicks.
-    """
-    known: list[Xyxy] = []
-    if previous is not None and bool((previous > 0).any()):
-        known.append(Box.around((previous > 0).cpu().numpy()).xyxy)
-    if prompt.box is not None:
-        known.append(prompt.box)
-    points = [(x, y, x, y) for x, y in prompt.points.tolist()]
-    if known:
-        return [Crop.around(union(known + points), size_hw, factor=rule.mask)]
-    if not points:
-        return [Crop.whole(size_hw)]
-    spread = union(points)
-    crops: list[Crop] = []
-    for share in rule.click_shares:
-        crop = Crop.share(spread, size_hw, share)
-        if crop not in crops and crop.holds(spread):
-            crops.append(crop)
-    return crops
-
-
-def _decode_crop(
-    frame: PromptedFrame, crop: Crop, prompt: DecoderPrompt, previous: Tensor | None
-) -> list[MaskCandidate]:
-    engine = frame.engine
-    start = None
-    if previous is not None:
-        cut = np.ascontiguousarray(crop.cut(previous.cpu().numpy()))
-        start = torch.from_numpy(cut).to(engine.device).clamp(-CLAMP, CLAMP)
-    decoded = engine.decode(
-        frame.features(crop),
-        [replace(crop.shift(prompt), previous=start)],
-        multimask=engine.multimask(prompt.clicks, tracking=False) and start is None,
-    )
-    return _candidates(decoded, crop)
 
 
 def _decode_box(
@@ -226,9 +202,9 @@ def _decode_box(
     where the network is unsure.
     """
     crop = Crop.around(box, frame.size_hw, factor=rule.box)
-    candidates = _decode_crop(frame, crop, prompt, None)
+    candidates = decode_crop(frame, crop, prompt, None)
     if rule.mirrors:
-        mirrored = _decode_crop(frame, replace(crop, mirrored=True), prompt, None)
+        mirrored = decode_crop(frame, replace(crop, mirrored=True), prompt, None)
         candidates = [_mean(*pair) for pair in zip(candidates, mirrored, strict=True)]
     candidates.sort(key=lambda candidate: candidate.score, reverse=True)
     best = candidates[0]
@@ -241,66 +217,6 @@ def _decode_box(
 def _mean(candidate: MaskCandidate, mirrored: MaskCandidate) -> MaskCandidate:
     logits = (candidate.logits + mirrored.logits.flip(-1)) / 2
     return candidate._replace(logits=logits, score=(candidate.score + mirrored.score) / 2)
-
-
-def rank_candidates(
-    candidates: list[MaskCandidate], size_hw: tuple[int, int]
-) -> list[MaskCandidate]:
-    """Best first: by predicted IoU within one window; among several by the overlap that can be
-    expected.
-
-    Windows answer a lone click with masks of different extent, and predicted IoU alone compares
-    them badly. The expected IoU of a mask is its mean IoU with all masks, each as likely as the
-    fourth power of its predicted IoU says (minimum Bayes risk). Being cut by its window speaks
-    against a mask. Both numbers were chosen on the validation images of mini's recipe.
-    """
-    if len({candidate.crop for candidate in candidates}) == 1:
-        return sorted(candidates, key=lambda candidate: candidate.score, reverse=True)
-    masks = torch.stack([_coarse_mask(candidate, size_hw) for candidate in candidates]).flatten(1)
-    both = masks @ masks.T
-    area = masks.sum(1)
-    overlap = both / (area[:, None] + area - both).clamp(min=1)
-    scores = torch.tensor([max(candidate.score, 1e-3) for candidate in candidates])
-    expected = overlap @ (scores**4 / (scores**4).sum())
-    cut = torch.tensor(list(map(_cut_share, candidates)))
-    order = (expected - 0.6 * cut).argsort(descending=True, stable=True)
-    return [candidates[i] for i in order.tolist()]
-
-
-def _coarse_mask(candidate: MaskCandidate, size_hw: tuple[int, int]) -> Tensor:
-    """The mask as 0 and 1 on the whole frame, reduced to `COMPARED` pixels."""
-    height, width = size_hw
-    shrink = min(1.0, COMPARED / max(size_hw))
-    rows = max(1, round(height * shrink))
-    columns = max(1, round(width * shrink))
-    crop = candidate.crop
-    x0 = round(crop.x0 * columns / width)
-    x1 = round(crop.x1 * columns / width)
-    y0 = round(crop.y0 * rows / height)
-    y1 = round(crop.y1 * rows / height)
-    shape = (max(1, y1 - y0), max(1, x1 - x0))
-    logits = candidate.logits[None, None].float().cpu()
-    inside = F.interpolate(logits, shape, mode="bilinear")[0, 0] > 0
-    mask = torch.zeros(rows, columns)
-    mask[y0 : y0 + shape[0], x0 : x0 + shape[1]] = inside[: rows - y0, : columns - x0]
-    return mask
-
-
-def _cut_share(candidate: MaskCandidate) -> float:
-    """Share of the window's border inside the frame that the mask runs over."""
-    mask = candidate.logits > 0
-    crop = candidate.crop
-    height, width = crop.frame_hw
-    sides = (
-        (crop.x0 > 0, mask[:, 0]),
-        (crop.y0 > 0, mask[0]),
-        (crop.x1 < width, mask[:, -1]),
-        (crop.y1 < height, mask[-1]),
-    )
-    inner = [line for inside, line in sides if inside]
-    if not inner:
-        return 0.0
-    return float(torch.cat(inner).float().mean())
 
 
 def ellipse_logits(crop: Crop, box: Xyxy, like: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segscope.errors import UsageError
 from segscope.models.model_cards import Card
 
 
@@ -42,3 +43,12 @@ class Segmenter(Protocol):
 
     def settings(self) -> dict[str, Any]:
         """What must be equal for equal answers: family, input size, dtype, library versions."""
+
+
+def refuse_segmenter(model: object) -> None:
+    """Raise UsageError for a network that takes no prompts."""
+    if isinstance(model, Segmenter):
+        raise UsageError(
+            f"{model.card.name} takes no prompts: it segments {', '.join(model.classes)} without "
+            "them. Use `segscope everything`, or another model"
+        )

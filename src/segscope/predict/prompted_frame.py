@@ -100,8 +100,10 @@ def _take_mask(
 
 
 def _previous_logits(state: InferenceState, answer: FrameResult) -> Tensor:
-    """Logits to go on from: on the frame where windows are cut from them, else as stored."""
-    if state.engine.window_rule is not None:
+    """Logits to go on from: on the frame where they cover a window, or windows are cut from them;
+    else as stored.
+    """
+    if state.engine.window_rule is not None or not answer.view.is_whole:
         return torch.from_numpy(state.logits(answer))
     return state.stored_logits(answer)
 
@@ -157,7 +159,7 @@ def _store_candidates(
     state: InferenceState, answer: FrameResult, others: Sequence[MaskCandidate]
 ) -> tuple[Candidate, ...]:
     assert answer.logits is not None
-    first = Candidate(answer.logits, answer.view, answer.score)
+    first = Candidate(answer.logits, answer.view, answer.score, answer.note)
     rest = [
         Candidate(state.spool.put(each.logits.float()), each.crop, each.score) for each in others
     ]

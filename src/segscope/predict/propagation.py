@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from types import MappingProxyType
 from typing import Literal
 
 from segscope.errors import PromptError, UsageError
+from segscope.inference.learning.head import SessionHead
 from segscope.masks import FrameMask
 from segscope.predict import tracking_window
 from segscope.predict.state import InferenceState, ObjectState
@@ -62,11 +64,15 @@ def propagate(
     tracks: Mapping[int, ObjectState],
     span: PropagationRange,
     cancelled: Callable[[], bool],
+    heads: Mapping[int, SessionHead] = MappingProxyType({}),
 ) -> Iterator[list[FrameMask]]:
     """Frame after frame, the answers of all objects on it; stored in the tracks.
 
     Frames that were prompted or confirmed keep their answers. Stops before the next frame when
     `cancelled()`.
+
+    Args:
+        heads: what was learned from examples of the objects' labels, by object.
 
     Raises:
         PromptError: no object was prompted.
@@ -85,7 +91,7 @@ def propagate(
             answers: list[FrameMask] = []
             for part, pass_ in zip(states, passes, strict=True):
                 if frame in pass_.frames:
-                    answers += pass_.step(part, frame)
+                    answers += pass_.step(part, frame, heads)
             yield sorted(answers, key=lambda answer: answer.object_id)
 
 
@@ -119,9 +125,11 @@ class _Pass:
     watches: dict[int, StopWatch] = field(default_factory=dict)
     stopped: dict[int, str] = field(default_factory=dict)
 
-    def step(self, state: InferenceState, frame: int) -> list[FrameMask]:
+    def step(
+        self, state: InferenceState, frame: int, heads: Mapping[int, SessionHead]
+    ) -> list[FrameMask]:
         """Answers of all objects that take part, by object id."""
-        reached = TrackedFrame(state, frame, self.reverse)
+        reached = TrackedFrame(state, frame, self.reverse, heads)
         answers: dict[int, FrameMask] = {}
         moving: dict[int, ObjectState] = {}
         for object_id, track in self.tracks.items():

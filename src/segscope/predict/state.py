@@ -56,11 +56,13 @@ class Candidate:
         logits: (row, column), low-resolution, in the tensor store.
         view: the crop that they cover.
         score: predicted IoU.
+        note: why it is not the network's own.
     """
 
     logits: TensorHandle
     view: Crop
     score: float
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,7 +111,7 @@ class ObjectState:
         accepted: anchors that a person has reviewed and accepted; their masks win over other
             objects where they overlap.
         about: other properties of the object (colour, code, comment ...); with `locked` all of its
-            masks win where they overlap.
+            masks win where they overlap; with `unreviewed` nobody has looked at them.
     """
 
     name: str = ""
@@ -126,6 +128,18 @@ class ObjectState:
     def locked(self) -> bool:
         """Whether the object is finished: its masks win over other objects where they overlap."""
         return bool(self.about.get("locked"))
+
+    @property
+    def unreviewed(self) -> bool:
+        """Whether a network found the object, and nobody has reviewed it yet."""
+        return bool(self.about.get("unreviewed"))
+
+    def mark_reviewed(self, reviewed: bool) -> None:
+        """State whether somebody has reviewed the object."""
+        about = {key: value for key, value in self.about.items() if key != "unreviewed"}
+        if not reviewed:
+            about["unreviewed"] = True
+        self.about = about
 
     def copy(self) -> ObjectState:
         """A copy that shares answers, which never change."""

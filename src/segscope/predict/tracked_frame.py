@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segscope.inference.answers import MaskCandidate, PromptedFrame
 from segscope.inference.constants import CLAMP
 from segscope.inference.crop import Crop
+from segscope.inference.learning.head import SessionHead
+from segscope.inference.learning.tracked_answer import learn_tracked
 from segscope.inference.memory_bank import decode_tracked
 from segscope.masks import FrameMask
 from segscope.models.engine import ABSENT, NO_PROMPT, Decoded, DecoderPrompt, Memory
@@ -19,6 +24,18 @@ from segscope.predict.state import FrameResult, InferenceState, ObjectState
 from segscope.prompts import Box
 
 MARGIN = 0.05  # by which the box of a mask is widened when it is handed on, of its longer side
+
+
+class TrackedAnswer(NamedTuple):
+    """Answer of one object on a tracked frame.
+
+    Attributes:
+        candidate: its mask.
+        note: why it is not the network's own, or "".
+    """
+
+    candidate: MaskCandidate
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +46,13 @@ class TrackedFrame:
         state: of the stack.
         frame: its number.
         reverse: whether tracking goes backwards.
+        heads: what was learned from examples, by object.
     """
 
     state: InferenceState
     frame: int
     reverse: bool
+    heads: Mapping[int, SessionHead]
 
     @property
     def previous(self) -> int:
@@ -75,12 +94,49 @@ class TrackedFrame:
         conditioned = engine.attend(features, banks)
         previous = list(map(self._previous_logits, tracks.values()))
         decoded = decode_tracked(engine, features, conditioned, previous).best().present()
-        memories = engine.remember(features, decoded, prompted=[False] * len(tracks))
-        results = {}
-        for row, (object_id, track) in enumerate(tracks.items()):
-            answer, full = self._store(decoded.pick(row), state.view, memories[row])
-            results[object_id] = self._put(object_id, track, answer, full)
-        return results
+        answers = [
+            self._learn(object_id, _candidate(decoded.pick(row), state.view))
+            for row, object_id in enumerate(tracks)
+        ]
+        grid = (decoded.logits.shape[-2], decoded.logits.shape[-1])
+        shown = torch.stack([self._in_view(answer.candidate, grid) for answer in answers])
+        memories = engine.remember(
+            features, replace(decoded, logits=shown[:, None]), prompted=[False] * len(tracks)
+        )
+        return {
+            object_id: self._put(object_id, track, *self._store(answer, memory))
+            for (object_id, track), answer, memory in zip(
+                tracks.items(), answers, memories, strict=True
+            )
+        }
+
+    def _learn(self, object_id: int, plain: MaskCandidate) -> TrackedAnswer:
+        """The learned answer of an object where its head promises a better one, else the plain
+        one.
+        """
+        head = self.heads.get(object_id)
+        if head is None:
+            return TrackedAnswer(plain)
+        state = self.state
+        frame = PromptedFrame(
+            state.engine,
+            state.stack.size_hw,
+            lambda crop: state.features.get(self.frame, crop),
+        )
+        mask = state.on_frame(plain.logits, plain.crop) > 0
+        learned = learn_tracked(frame, head, plain, mask)
+        if learned is None:
+            return TrackedAnswer(plain)
+        return TrackedAnswer(learned, head.note)
+
+    def _in_view(self, answer: MaskCandidate, grid: tuple[int, int]) -> Tensor:
+        """Logits of an answer on a grid (row, column) over the tracking view."""
+        view = self.state.view
+        if answer.crop == view:
+            return answer.logits
+        cut = np.ascontiguousarray(view.cut(self.state.on_frame(answer.logits, answer.crop)))
+        logits = torch.from_numpy(cut)[None, None].to(answer.logits.device)
+        return F.interpolate(logits, grid, mode="bilinear", antialias=True)[0, 0]
 
     def _previous_logits(self, track: ObjectState) -> Tensor | None:
         """Logits (row, column) of the previous frame in the tracking view, for engines that use
@@ -108,8 +164,8 @@ class TrackedFrame:
         prompt = replace(crop.shift(prompt), previous=previous)
         features = state.features.get(self.frame, crop)
         decoded = state.engine.decode(features, [prompt], multimask=False)
-        answer, full = self._store(decoded, crop)
-        return self._put(object_id, track, answer, full)
+        answer = self._learn(object_id, _candidate(decoded, crop))
+        return self._put(object_id, track, *self._store(answer))
 
     def _logits_in(self, answer: FrameResult, view: Crop) -> Tensor:
         """Logits (row, column) of an answer in a view."""
@@ -119,18 +175,17 @@ class TrackedFrame:
         return torch.from_numpy(cut).to(self.state.engine.device)
 
     def _store(
-        self, decoded: Decoded, crop: Crop, memory: Memory | None = None
+        self, answer: TrackedAnswer, memory: Memory | None = None
     ) -> tuple[FrameResult, NDArray[np.float32]]:
-        """Store the answer of one object (`decoded`, M = 1)."""
-        presence = None
-        if decoded.object_score is not None:
-            presence = float(decoded.object_score[0])
+        """Store the answer of one object; also its logits (row, column) on the frame."""
+        candidate = answer.candidate
         return self.state.answer(
-            decoded.logits[0, 0],
-            crop,
-            score=float(decoded.iou[0, 0]),
-            object_score=presence,
+            candidate.logits,
+            candidate.crop,
+            score=candidate.score,
+            object_score=candidate.presence,
             memory=memory,
+            note=answer.note,
         )
 
     def _put(
@@ -144,6 +199,14 @@ class TrackedFrame:
         track.answers[self.frame] = answer
         track.tracked_direction[self.frame] = self.reverse
         return self.state.frame_mask(self.frame, object_id, answer, full)
+
+
+def _candidate(decoded: Decoded, crop: Crop) -> MaskCandidate:
+    """The mask of the only object of `decoded` (M = 1)."""
+    presence = None
+    if decoded.object_score is not None:
+        presence = float(decoded.object_score[0])
+    return MaskCandidate(decoded.logits[0, 0], crop, float(decoded.iou[0, 0]), presence)
 
 
 def widened_box(mask: NDArray[np.bool_]) -> DecoderPrompt:

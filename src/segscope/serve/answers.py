@@ -27,6 +27,8 @@ class ObjectInfo(BaseModel):
 
     Attributes:
         millilitres: volume, where pixels are voxels.
+        suggested: found with examples, and waiting to be accepted; it is not exported.
+        unreviewed: nobody has looked at it; it teaches nothing.
         frames: (frame, pixels, score, prompted | confirmed | tracked, accepted).
     """
 
@@ -38,6 +40,8 @@ class ObjectInfo(BaseModel):
     visible: bool
     comment: str
     pixels: int
+    suggested: bool = False
+    unreviewed: bool = False
     millilitres: float | None = None
     frames: list[tuple[int, int, float, str, bool]] | None = None
 
@@ -73,7 +77,12 @@ class CandidateScore(BaseModel):
 
 
 class CommandAnswer(BaseModel):
-    """The result of a command."""
+    """The result of a command.
+
+    Attributes:
+        learned: number of examples that the answer was learned from; 0 for the network's own, which
+            is candidate 1 elsewhere.
+    """
 
     seq: int | None = None
     frame: int | None = None
@@ -81,6 +90,7 @@ class CommandAnswer(BaseModel):
     score: float | None = None
     object_score: float | None = None
     note: str = ""
+    learned: int = 0
     chosen: int = 0
     candidates: list[CandidateScore] = []
     candidate_masks: list[EncodedPatch] = []
@@ -150,6 +160,79 @@ class JobStatus(BaseModel):
     result: JsonObject
 
 
+class CaseClicks(BaseModel):
+    """How many prompts an accepted object of a label took on an image, on average."""
+
+    image_id: str
+    name: str
+    prompts: float
+
+
+class LabelExamples(BaseModel):
+    """What the examples of a label say.
+
+    Attributes:
+        count, rejected: accepted examples, and negative ones.
+        images: how many images they come from.
+        plain: mean Dice of the network's own masks on them, for their boxes; None before a head is
+            prepared.
+        learned: mean Dice of the learned answers, each with its patient or image left out; None
+            where nothing can be left out yet.
+        clicks: of the latest ten cases, oldest first; only in the answer about the project.
+    """
+
+    label: str
+    count: int
+    rejected: int
+    images: int
+    plain: float | None
+    learned: float | None
+    clicks: list[CaseClicks] = []
+
+
+class LearningState(BaseModel):
+    """Whether a session learns, and from what."""
+
+    learns: bool
+    updating: bool
+    labels: list[LabelExamples]
+
+
+class ProjectExamples(BaseModel):
+    """The examples of a project for one model.
+
+    Attributes:
+        updating: whether examples or heads are being made.
+        pending: accepted masks that are still to be encoded.
+        imported: examples from files.
+    """
+
+    model: str
+    updating: bool
+    pending: int
+    imported: int
+    labels: list[LabelExamples]
+
+
+class SuspectMask(BaseModel):
+    """An accepted mask that all other examples contradict.
+
+    Attributes:
+        image_id, name, session_id: None for an example of a file.
+        score: Dice of what the other examples say about it.
+        usual: median of the others' scores.
+    """
+
+    image_id: str | None
+    name: str | None
+    session_id: str | None
+    frame: int
+    object_id: int
+    label: str
+    score: float
+    usual: float
+
+
 class FlaggedFrame(BaseModel):
     frame: int
     comment: str
@@ -169,6 +252,7 @@ class SessionDetails(SessionInfo):
     job: JobStatus | None
     interrupted: JsonObject | None
     reviewed: tuple[int, int]
+    learning: LearningState
     objects: list[ObjectInfo]
     flags: list[FlaggedFrame]
 

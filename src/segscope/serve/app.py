@@ -16,6 +16,7 @@ from segscope.serve.api import (
     error_responses,
     routes_commands,
     routes_dicomweb,
+    routes_examples,
     routes_images,
     routes_project,
     routes_sessions,
@@ -71,7 +72,15 @@ def create_app(workspace: Workspace) -> Guard:
     )
     app.state.workspace = workspace
     api = APIRouter(prefix="/v1", responses=dependencies.PROBLEMS)
-    for part in (routes_project, routes_images, routes_sessions, routes_commands, routes_dicomweb):
+    parts = (
+        routes_project,
+        routes_images,
+        routes_sessions,
+        routes_commands,
+        routes_examples,
+        routes_dicomweb,
+    )
+    for part in parts:
         api.include_router(part.router)
     app.include_router(api)
     app.include_router(websocket.router, prefix="/v1")

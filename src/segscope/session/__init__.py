@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from segscope.session.interaction import Interaction
+from segscope.session.learn import learn
 from segscope.session.segment import segment
 
-__all__ = ["Interaction", "segment"]
+__all__ = ["Interaction", "learn", "segment"]

@@ -8,10 +8,9 @@ Undo and redo are lines of the log as well, but change no state by themselves.
 from __future__ import annotations
 
 import itertools
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
 
 import torch
 
@@ -21,108 +20,17 @@ from segscope.predict.propagation import PropagationRange, propagate
 from segscope.predict.state import Candidate
 from segscope.predict.stop_rules import StopRules
 from segscope.prompts import Prompt, check_prompts
+from segscope.session.command_json import (
+    dump_examples,
+    dump_prompts,
+    parse_examples,
+    parse_prompts,
+)
+from segscope.session.entries import LogEntry, ObjectCommand, Redo, SessionCommand, Undo
 from segscope.session.examples.session_examples import ExampleIds
 from segscope.session.state import SessionState
-from segscope.wire import JsonObject, prompt_from_json, prompt_to_json
-
-
-class LogEntry:
-    """What a line of the log can say.
-
-    Attributes:
-        word: its name in the log.
-    """
-
-    word: ClassVar[str]
-
-    def to_json(self) -> JsonObject:
-        """The entry as the log has it."""
-        return {"do": self.word}
-
-    @classmethod
-    def from_json(cls, _item: JsonObject) -> Self:
-        """The entry of `to_json`."""
-        return cls()
-
-
-@dataclass(frozen=True)
-class Undo(LogEntry):
-    """Undo the latest command."""
-
-    word = "undo"
-
-
-@dataclass(frozen=True)
-class Redo(LogEntry):
-    """Redo the command that was undone last."""
-
-    word = "redo"
-
-
-@dataclass(frozen=True)
-class SessionCommand(LogEntry, ABC):
-    """An entry that changes the state of a session."""
-
-    @property
-    def places(self) -> frozenset[tuple[int, int]]:
-        """(frame, object) of the masks that it replaces."""
-        return frozenset()
-
-    @property
-    def object_ids(self) -> frozenset[int]:
-        """Objects that it may change."""
-        return frozenset(object_id for _, object_id in self.places)
-
-    @property
-    def frames(self) -> frozenset[int]:
-        """Frames that it is about, so that a client is sent their masks first."""
-        return frozenset(frame for frame, _ in self.places)
-
-    @property
-    def prompts_by_object(self) -> Mapping[int, Sequence[Prompt]]:
-        """The prompts that it brings."""
-        return {}
-
-    def learn(self, _state: SessionState) -> Self:
-        """The command with the examples that its answers learn from in this state."""
-        return self
-
-    def check(self, state: SessionState) -> None:
-        """Refuse what cannot be done; nothing is changed then.
-
-        Raises:
-            PromptError, UsageError: what is wrong with it in this state.
-        """
-
-    @abstractmethod
-    def apply(self, state: SessionState) -> FrameMask | None:
-        """Do it, on objects that are not shared; the answer to its last prompt, if it has any."""
-
-    def to_json(self) -> JsonObject:
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {"do": self.word, **values}
-
-    @classmethod
-    def from_json(cls, item: JsonObject) -> Self:
-        return cls(**{part.name: item[part.name] for part in fields(cls)})
-
-
-@dataclass(frozen=True)
-class ObjectCommand(SessionCommand):
-    """A command on one object."""
-
-    object_id: int
-
-    @property
-    def object_ids(self) -> frozenset[int]:
-        return frozenset({self.object_id})
-
-
-def run(command: SessionCommand, state: SessionState) -> FrameMask | None:
-    """Do a command, with its own copy of the objects that it changes."""
-    state.unshare(command.object_ids)
-    return command.apply(state)
-
+from segscope.session.suggestions import Reject, Review, Suggest
+from segscope.wire import JsonObject
 
 # --- prompts -------------------------------------------------------------------------------------
 
@@ -160,15 +68,17 @@ class Add(SessionCommand):
         return replace(self, examples=state.choose_examples(self.object_ids))
 
     def apply(self, state: SessionState) -> FrameMask | None:
-        return state.answer(self.prompts, self.examples)
+        answer = state.answer(self.prompts, self.examples)
+        state.review_prompted(self.prompts)
+        return answer
 
     def to_json(self) -> JsonObject:
-        item = {"do": self.word, "prompts": _prompts_to_json(self.prompts)}
-        return {**item, **_examples_to_json(self.examples)}
+        item = {"do": self.word, "prompts": dump_prompts(self.prompts)}
+        return {**item, **dump_examples(self.examples)}
 
     @classmethod
     def from_json(cls, item: JsonObject) -> Self:
-        return cls(_prompts_from_json(item["prompts"]), _examples_from_json(item))
+        return cls(parse_prompts(item["prompts"]), parse_examples(item))
 
 
 @dataclass(frozen=True)
@@ -209,7 +119,9 @@ class Replace(SessionCommand):
         state.withdraw_prompts(self.frame, self.object_id)
         if not self.prompts:
             return None
-        return state.answer(self.prompts, self.examples)
+        answer = state.answer(self.prompts, self.examples)
+        state.review_prompted(self.prompts)
+        return answer
 
     def learn(self, state: SessionState) -> Self:
         return replace(self, examples=state.choose_examples(self.object_ids))
@@ -219,14 +131,14 @@ class Replace(SessionCommand):
             "do": self.word,
             "frame": self.frame,
             "object_id": self.object_id,
-            "prompts": _prompts_to_json(self.prompts),
-            **_examples_to_json(self.examples),
+            "prompts": dump_prompts(self.prompts),
+            **dump_examples(self.examples),
         }
 
     @classmethod
     def from_json(cls, item: JsonObject) -> Self:
-        prompts = _prompts_from_json(item["prompts"])
-        return cls(item["frame"], item["object_id"], prompts, _examples_from_json(item))
+        prompts = parse_prompts(item["prompts"])
+        return cls(item["frame"], item["object_id"], prompts, parse_examples(item))
 
 
 @dataclass(frozen=True)
@@ -271,6 +183,7 @@ class Choose(SessionCommand):
             score=candidate.score,
             object_score=before.object_score,
             memory=memory,
+            note=candidate.note,
         )
         result = replace(result, candidates=before.candidates, chosen=self.index)
         obj.answers[self.frame] = result
@@ -376,12 +289,16 @@ class Accept(SessionCommand):
     """Confirm masks of a frame exactly as they are displayed, or withdraw that.
 
     Accepted masks keep their pixels where others overlap them.
+
+    Attributes:
+        unreviewed: those of the objects that are accepted in bulk: nobody has reviewed them.
     """
 
     word = "accept"
     frame: int
     objects: tuple[int, ...]
     accepted: bool = True
+    unreviewed: tuple[int, ...] = ()
 
     @property
     def object_ids(self) -> frozenset[int]:
@@ -403,6 +320,7 @@ class Accept(SessionCommand):
             if self.accepted:
                 obj.anchors |= {self.frame}
                 obj.accepted |= {self.frame}
+                obj.mark_reviewed(object_id not in self.unreviewed)
                 continue
             obj.accepted -= {self.frame}
             if self.frame not in obj.prompts:
@@ -410,7 +328,8 @@ class Accept(SessionCommand):
 
     @classmethod
     def from_json(cls, item: JsonObject) -> Self:
-        return cls(item["frame"], tuple(item["objects"]), item["accepted"])
+        unreviewed = tuple(item.get("unreviewed", ()))
+        return cls(item["frame"], tuple(item["objects"]), item["accepted"], unreviewed)
 
 
 # --- propagation ---------------------------------------------------------------------------------
@@ -451,7 +370,8 @@ class Propagate(SessionCommand):
     ) -> Iterator[list[FrameMask]]:
         """Masks frame by frame; `cancelled` is checked before each frame."""
         chosen = {object_id: state.objects[object_id] for object_id in self.objects}
-        return propagate(state.inference, chosen, self.range, cancelled)
+        heads = state.heads(self.examples)
+        return propagate(state.inference, chosen, self.range, cancelled, heads)
 
     def apply(self, state: SessionState) -> None:
         self.repeat(state, lambda: None)
@@ -474,7 +394,7 @@ class Propagate(SessionCommand):
             "rules": rules,
             "objects": self.objects,
             "frame_count": self.frame_count,
-            **_examples_to_json(self.examples),
+            **dump_examples(self.examples),
         }
 
     @classmethod
@@ -488,7 +408,7 @@ class Propagate(SessionCommand):
             rules = StopRules(**item["rules"])
         chosen = PropagationRange(item["direction"], item["start"], within, rules)
         objects = tuple(item["objects"])
-        return cls(chosen, objects, item["frame_count"], _examples_from_json(item))
+        return cls(chosen, objects, item["frame_count"], parse_examples(item))
 
 
 # --- the table -----------------------------------------------------------------------------------
@@ -504,6 +424,9 @@ COMMANDS: tuple[type[SessionCommand], ...] = (
     Confirm,
     Accept,
     Propagate,
+    Suggest,
+    Reject,
+    Review,
 )
 _ENTRIES: tuple[type[LogEntry], ...] = (*COMMANDS, Undo, Redo)
 _BY_WORD: Mapping[str, type[LogEntry]] = {kind.word: kind for kind in _ENTRIES}
@@ -525,25 +448,3 @@ def entry_from_json(item: JsonObject) -> LogEntry:
         return kind.from_json(item)
     except (KeyError, TypeError, ValueError) as error:
         raise ReadError(f"the command {word!r} is malformed: {error!r}") from error
-
-
-# --- prompts as JSON -----------------------------------------------------------------------------
-
-
-def _prompts_to_json(prompts: Iterable[Prompt]) -> list[JsonObject]:
-    return [{**prompt_to_json(prompt), "object": prompt.object_id} for prompt in prompts]
-
-
-def _prompts_from_json(items: Iterable[JsonObject]) -> tuple[Prompt, ...]:
-    return tuple(prompt_from_json(item, item["object"]) for item in items)
-
-
-def _examples_to_json(examples: ExampleIds) -> JsonObject:
-    """Examples by object, as text because JSON wants text as keys; nothing where there are none."""
-    if not examples:
-        return {}
-    return {"examples": {str(object_id): list(ids) for object_id, ids in examples.items()}}
-
-
-def _examples_from_json(item: JsonObject) -> ExampleIds:
-    return {int(key): tuple(ids) for key, ids in item.get("examples", {}).items()}

@@ -36,13 +36,15 @@ from segscope.session.commands import (
     Rename,
     Replace,
     SessionCommand,
-    run,
 )
+from segscope.session.entries import run
+from segscope.session.examples.acceptance import is_rejected
 from segscope.session.examples.examples import Examples
 from segscope.session.examples.session_examples import SessionExamples, examples_of
 from segscope.session.identity import check_stack
 from segscope.session.log_lines import LogHeader, ProjectEntry
 from segscope.session.state import SessionState
+from segscope.session.suggestions import Reject, Review, is_suggestion
 from segscope.session.timeline import fold_lines, make_record
 from segscope.session.undo import History, ResumeOptions
 from segscope.stack import Stack
@@ -137,7 +139,7 @@ class Interaction:
             PromptError, UsageError: it cannot be done; nothing is changed then.
         """
         answer = self.history.execute(command)
-        if isinstance(command, Accept):
+        if isinstance(command, Accept | Reject | Review):
             self.update_examples()
         return answer
 
@@ -234,14 +236,44 @@ class Interaction:
         """
         self.execute(Confirm(frame, object_id))
 
-    def accept(self, frame: int, object_ids: Iterable[int], *, accepted: bool = True) -> None:
+    def accept(
+        self,
+        frame: int,
+        object_ids: Iterable[int],
+        *,
+        accepted: bool = True,
+        in_bulk: bool = False,
+    ) -> None:
         """Confirm masks of a frame as they are displayed, in one command; they win where others
         overlap. Or withdraw that.
+
+        Args:
+            frame: number of the frame.
+            object_ids: whose masks.
+            accepted: False withdraws it.
+            in_bulk: nobody has reviewed the objects one by one: they teach after `review` only.
 
         Raises:
             UsageError: an object has no mask there.
         """
-        self.execute(Accept(frame, tuple(sorted(object_ids)), accepted))
+        chosen = tuple(sorted(object_ids))
+        self.execute(Accept(frame, chosen, accepted, chosen if in_bulk else ()))
+
+    def reject(self, object_ids: Iterable[int]) -> None:
+        """Remove objects whose masks are wrong; they become examples of what their labels are not.
+
+        Raises:
+            UsageError: an object has no masks, or accepted ones.
+        """
+        self.execute(Reject(tuple(sorted(object_ids))))
+
+    def review(self, object_ids: Iterable[int]) -> None:
+        """Note that a person has looked at objects accepted in bulk; they teach from now on.
+
+        Raises:
+            UsageError: there is no such object.
+        """
+        self.execute(Review(tuple(sorted(object_ids))))
 
     def propagate(
         self,
@@ -370,8 +402,13 @@ class Interaction:
         return self.inference.frame_mask(frame, object_id, result)
 
     def masks(self) -> Masks:
-        """All masks so far, overlaps resolved."""
-        return compose(self.inference, self.state.objects, self.state.overlap, self.record())
+        """All masks so far, overlaps resolved; without suggestions and rejected objects."""
+        objects = {
+            object_id: obj
+            for object_id, obj in self.state.objects.items()
+            if not is_suggestion(obj) and not is_rejected(obj)
+        }
+        return compose(self.inference, objects, self.state.overlap, self.record())
 
     def record(self) -> JsonObject:
         """How the masks were made: versions, weights, window, prompts, commands."""

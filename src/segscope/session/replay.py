@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from segscope.session import commands
 from segscope.session.commands import Add, Propagate, Replace, SessionCommand
+from segscope.session.entries import run
 from segscope.session.examples.store import MissingExample
 from segscope.session.mask_delta import apply_delta, mask_delta
 from segscope.session.state import SessionState, StateCheckpoint
@@ -110,7 +110,7 @@ def reapply(
         state.unshare(logged.command.object_ids)
         logged.command.repeat(state, pause)
         return
-    commands.run(logged.command, state)
+    run(logged.command, state)
 
 
 def restore_checkpoints(state: SessionState, done: list[Entry]) -> None:

@@ -17,7 +17,7 @@ from segscope.predict.stop_rules import StopRules, default_rules
 from segscope.prompts import Prompt
 from segscope.session.commands import Add, Propagate, Rename, SessionCommand
 from segscope.session.examples.examples import Examples
-from segscope.session.examples.session_examples import examples_of
+from segscope.session.examples.session_examples import SessionExamples, examples_of
 from segscope.session.log_lines import LogHeader
 from segscope.session.state import SessionState
 from segscope.session.timeline import make_record
@@ -40,7 +40,7 @@ def segment(
     rules: StopRules | str | None = "auto",
     progress: Progress | None = None,
     cancel: Callable[[], bool] | None = None,
-    examples: Examples | None = None,
+    examples: Examples | SessionExamples | None = None,
 ) -> Masks:
     """Segment the prompted objects of an image, or track them through a volume or a video.
 

@@ -27,7 +27,7 @@ from segscope.session.state import SessionState
 from segscope.wire import JsonObject, prompt_from_json, prompt_to_json
 
 log = logging.getLogger("segscope.session")
-VERSION = 3
+VERSION = 4
 
 CropJson = tuple[int, int, int, int, tuple[int, int]]
 
@@ -160,7 +160,7 @@ class _Writer:
 
     def _result(self, result: FrameResult) -> JsonObject:
         candidates = [
-            [self._tensor(item.logits), _crop_to_json(item.view), item.score]
+            [self._tensor(item.logits), _crop_to_json(item.view), item.score, item.note]
             for item in result.candidates
         ]
         logits = None
@@ -235,8 +235,8 @@ class _Reader:
         if item["logits"] is not None:
             logits = self._handle(item["logits"])
         candidates = tuple(
-            Candidate(self._handle(key), _crop_from_json(view), score)
-            for key, view, score in item["candidates"]
+            Candidate(self._handle(key), _crop_from_json(view), score, note)
+            for key, view, score, note in item["candidates"]
         )
         return FrameResult(
             own,

@@ -13,11 +13,11 @@ from segscope.inference.learning.head import SessionHead
 from segscope.masks import FrameMask, Runs, encode_runs
 from segscope.memory import MemoryPolicy, policy
 from segscope.models.engine import Engine
-from segscope.models.segmenter import Segmenter
+from segscope.models.segmenter import refuse_segmenter
 from segscope.predict.overlaps import Overlap, check_overlap, compose_frame
 from segscope.predict.prompted_frame import answer_prompts
 from segscope.predict.state import FrameResult, InferenceState, ObjectState
-from segscope.prompts import Prompt
+from segscope.prompts import Prompt, is_by_person
 from segscope.render import Renderer
 from segscope.session.examples.session_examples import ExampleIds, SessionExamples
 from segscope.session.examples.store import MissingExample
@@ -76,12 +76,7 @@ class SessionState:
         Raises:
             UsageError: an engine without prompts, or an unknown window, memory or overlap policy.
         """
-        if isinstance(engine, Segmenter):
-            raise UsageError(
-                f"{engine.card.name} takes no prompts: it segments "
-                f"{', '.join(engine.classes)} without them. Use `segscope everything`, or "
-                "another model"
-            )
+        refuse_segmenter(engine)
         check_overlap(overlap)
         memory_policy = policy(memory)
         inference = InferenceState.of(stack, engine, Renderer(stack, window), memory_policy)
@@ -185,6 +180,15 @@ class SessionState:
             )
         return self.learning.examples.head(ids)
 
+    def heads(self, examples: ExampleIds) -> dict[int, SessionHead]:
+        """The heads of examples by object.
+
+        Raises:
+            MissingExample: one of them is not in the store.
+        """
+        heads = {object_id: self.head(ids) for object_id, ids in examples.items()}
+        return {object_id: head for object_id, head in heads.items() if head is not None}
+
     # --- changes; the objects must not be shared --------------------------------------------------
 
     def answer(self, prompts: Sequence[Prompt], examples: ExampleIds) -> FrameMask:
@@ -207,6 +211,13 @@ class SessionState:
             answers[frame, object_id] = answer
             obj.accepted -= {frame}  # the mask that was accepted has been replaced
         return answers[prompts[-1].frame, prompts[-1].object_id]
+
+    def review_prompted(self, prompts: Iterable[Prompt]) -> None:
+        """What a person prompts, that person has reviewed."""
+        for object_id in {prompt.object_id for prompt in prompts if is_by_person(prompt)}:
+            obj = self.objects[object_id]
+            if obj.unreviewed:
+                obj.mark_reviewed(True)
 
     def withdraw_prompts(self, frame: int, object_id: int) -> None:
         """Remove the prompts on a frame; where tracking had passed, its mask returns."""

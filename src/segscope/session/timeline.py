@@ -10,8 +10,10 @@ from segscope.predict.state import ObjectState
 from segscope.prompts import Prompt
 from segscope.session.command_log import CommandLog
 from segscope.session.commands import Add, Propagate, Redo, Replace, SessionCommand, Undo
+from segscope.session.examples.session_examples import ExampleIds
 from segscope.session.log_lines import LogHeader, LogLine
 from segscope.session.mask_delta import MaskDelta
+from segscope.session.suggestions import Suggest
 from segscope.wire import JsonObject, prompts_to_json
 
 
@@ -127,7 +129,7 @@ def make_record(
         "overlap": header.overlap,
         "prompts": prompts_to_json(prompts, names),
         # added prompts are listed under "prompts" already
-        "commands": [item.to_json() for item in commands if not isinstance(item, Add)],
+        "commands": [item.to_json() for item in commands if not isinstance(item, Add | Suggest)],
         "notes": notes,
     }
     examples = _list_examples(commands)
@@ -140,8 +142,16 @@ def _list_examples(commands: Sequence[SessionCommand]) -> dict[str, list[str]]:
     """Ids of all examples that the masks of each object may have been learned from."""
     ids: dict[str, dict[str, None]] = {}
     for command in commands:
-        if not isinstance(command, Add | Replace | Propagate):
-            continue
-        for object_id, chosen in command.examples.items():
+        for object_id, chosen in _examples_by_object(command).items():
             ids.setdefault(str(object_id), {}).update(dict.fromkeys(chosen))
     return {object_id: list(chosen) for object_id, chosen in ids.items()}
+
+
+def _examples_by_object(command: SessionCommand) -> ExampleIds:
+    match command:
+        case Add() | Replace() | Propagate():
+            return command.examples
+        case Suggest():
+            examples = command.examples
+            return {key: examples.get(label, ()) for key, label in command.labels.items()}
+    return {}

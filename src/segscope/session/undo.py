@@ -10,9 +10,10 @@ from pathlib import Path
 
 from segscope.errors import UsageError
 from segscope.masks import FrameMask
-from segscope.session import commands, snapshot
+from segscope.session import snapshot
 from segscope.session.command_log import CommandLog
 from segscope.session.commands import LogEntry, Propagate, Redo, SessionCommand, Undo
+from segscope.session.entries import run
 from segscope.session.identity import engine_difference
 from segscope.session.log_lines import LogHeader, LogLine, utc_now
 from segscope.session.mask_delta import MaskDelta, apply_delta, keep_masks_only, mask_delta
@@ -134,7 +135,7 @@ class History:
             for command in (each.learn(self.state) for each in sequence):
                 command.check(self.state)
                 before = self.state.checkpoint()
-                result = commands.run(command, self.state)
+                result = run(command, self.state)
                 steps.append(self._describe_step(command, before, follows=bool(steps)))
             self._commit(steps)
         except BaseException:

@@ -14,14 +14,18 @@ import numpy as np
 import pytest
 
 from segscope.errors import WriteError
+from segscope.prompts import MaskPrompt
 from segscope.serve.api.command_schemas import COMMANDS
 from segscope.serve.project.database import Database
 from segscope.session import command_log
+from segscope.session.suggestions import Suggest
 
 from ..conftest import Server
 
 Step = Callable[[Server, int], Any]
 BOX = [20, 20, 40, 40]
+SIZE_HW = (60, 80)
+SUGGESTED = 9
 POINT = {"type": "point", "frame": 3, "xy": [30, 30]}
 
 STEPS: dict[str, Step] = {
@@ -40,6 +44,9 @@ STEPS: dict[str, Step] = {
         "paint", status, frame=4, object_id=1, strokes=[{"xy": [[30, 30]], "width": 9}]
     ),
     "accept": lambda server, status: server.do("accept", status, frames=[2, 3]),
+    "accept_suggestions": lambda server, status: server.do("accept_suggestions", status),
+    "reject": lambda server, status: server.do("reject", status, object_ids=[2]),
+    "review": lambda server, status: server.do("review", status, object_ids=[SUGGESTED]),
     "undo": lambda server, status: server.do("undo", status),
     "redo": lambda server, status: server.do("redo", status),
     "add object": lambda server, status: server.ask(
@@ -53,8 +60,11 @@ STEPS: dict[str, Step] = {
 
 
 def worked(server: Server) -> None:
-    """Two objects on two frames, and a command that can be redone."""
+    """Two objects on two frames, a suggestion, and a command that can be redone."""
     server.open()
+    suggestion = MaskPrompt(np.eye(*SIZE_HW) > 0, 5, SUGGESTED, score=0.5)
+    with server.workspace.sessions.use(server.session_id) as session:
+        session.execute(Suggest((suggestion,), {SUGGESTED: "line"}))
     server.do("predict", frame=2, object_id=1, boxes=[BOX])
     server.do("predict", frame=3, object_id=1, boxes=[BOX])
     server.do("predict", frame=3, object_id=2, points=[[62, 17, 1]])
@@ -213,7 +223,7 @@ def test_a_correction_counts_although_it_cannot_be_propagated(
 
     monkeypatch.setattr(server.workspace.session_jobs, "propagate", refuse)
     answer = server.do("correct", frame=3, object_id=1, points=[[38, 24, 0]])
-    assert answer["can_undo"] == 4
+    assert answer["can_undo"] == 5
     assert answer["job"] is None
     assert "the correction counts, but was not propagated: no room" in answer["note"]
 

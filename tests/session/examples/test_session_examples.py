@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.learning import box_of, dice, draw_pair, teach
+import torch
+from support.learning import box_of, dice, draw_disc, draw_pair, teach
 
 from segscope.errors import PromptError, UsageError
 from segscope.load import load
-from segscope.models.engine import Engine
+from segscope.models.engine import Engine, Features
 from segscope.prompts import Box, MaskPrompt
 from segscope.session import Interaction, segment
 from segscope.session.examples import Examples
@@ -56,7 +57,9 @@ class TestAnswers:
         with Interaction(stack, mini, examples=examples) as work:
             work.add(box_of(truth))
             chosen = work.choose(0, 1, 1)
+            learned = work.choose(0, 1, 0)
         assert np.array_equal(chosen.mask, plain.mask(0, 1))
+        assert (chosen.note, learned.note) == ("", "learned from 3 examples")
 
     def test_segment_learns_too(self, mini: Engine, examples: Examples) -> None:
         stack, truth = draw_pair(NEW)
@@ -82,6 +85,19 @@ class TestAnswers:
         with Interaction(Stack.from_array(pixels), mini, examples=examples) as work:
             assert work.add(Box((20, 20, 70, 70))).note == ""
 
+    def test_silent_where_features_say_nothing(
+        self, mini: Engine, no_examples: Examples, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def blank(features: Features) -> tuple[torch.Tensor, ...]:
+            return tuple(torch.zeros_like(each) for each in features.deep)
+
+        monkeypatch.setattr(mini, "pixel_maps", blank)
+        for seed in range(4):
+            no_examples.add(*draw_disc(seed))
+        stack, truth = draw_disc(NEW)
+        with Interaction(stack, mini, examples=no_examples) as work:
+            assert work.add(box_of(truth)).note == ""
+
     def test_examples_of_other_weights_are_refused(self, sam2: Engine, examples: Examples) -> None:
         stack, _ = draw_pair(NEW)
         with pytest.raises(UsageError, match="say nothing to"):
@@ -91,6 +107,37 @@ class TestAnswers:
         stack, truth = draw_pair(0)
         with pytest.raises(PromptError, match="empty"):
             no_examples.add(stack, np.zeros_like(truth))
+
+    def test_a_mask_too_thin_in_its_box_is_no_example(self, no_examples: Examples) -> None:
+        stack, truth = draw_pair(0)
+        line = np.zeros_like(truth)
+        np.fill_diagonal(line, True)
+        with pytest.raises(PromptError, match="too thin"):
+            no_examples.add(stack, line)
+
+    def test_an_object_that_fills_the_frame_teaches(
+        self, mini: Engine, no_examples: Examples
+    ) -> None:
+        for seed in range(3):
+            stack, truth = draw_pair(seed)
+            no_examples.add(stack, np.ones_like(truth))
+        stack, truth = draw_pair(NEW)
+        with Interaction(stack, mini, examples=no_examples) as work:
+            answer = work.add(Box((0, 0, truth.shape[1], truth.shape[0])))
+        assert answer.mask.any()
+        assert no_examples.summarise()[0].learned is not None
+
+    def test_examples_of_the_same_image_count_when_they_come_from_elsewhere(
+        self, mini: Engine, no_examples: Examples
+    ) -> None:
+        teach(no_examples, 3)
+        stack, truth = draw_pair(0)
+        with Interaction(stack, mini, examples=no_examples) as work:
+            assert work.add(box_of(truth)).note == "learned from 3 examples"
+            work.accept(0, [1])
+            work.undo()
+            work.update_examples()
+        assert no_examples.count("pair") == 3
 
 
 class TestAcceptance:
@@ -137,11 +184,9 @@ class TestAcceptance:
         stack, truth = draw_pair(0)
         with Interaction(stack, mini, examples=no_examples) as work:
             work.add(MaskPrompt(truth))
-            work.describe(1, unreviewed=True)
-            work.accept(0, [1])
+            work.accept(0, [1], in_bulk=True)
             assert len(no_examples) == 0
-            work.describe(1, unreviewed=None)
-            work.update_examples()
+            work.review([1])
             assert len(no_examples) == 1
 
 

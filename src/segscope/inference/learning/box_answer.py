@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from dataclasses import replace
 
-from segscope.inference.answers import MaskCandidate, PromptedFrame, PromptedMasks
-from segscope.inference.constants import OUTSIDE
+from segscope.inference.answers import PromptedFrame, PromptedMasks
 from segscope.inference.crop import Xyxy
-from segscope.inference.learning.guard import choose_mixture
 from segscope.inference.learning.head import SessionHead
-from segscope.inference.learning.stack import mix
-from segscope.inference.learning.window import SIDE, HeadWindow, describe_cells
+from segscope.inference.learning.window import HeadWindow
+from segscope.inference.learning.window_answer import cut_to_box, is_finite, learn_window
 
-FINEST = 256  # cells along each side of the logits of a learned answer
+OVERFLOW_NOTE = "the network's answer overflowed; check its weights"
 MARGIN = 0.02  # of the longer side of the box, by which a learned answer may leave it
 
 
@@ -30,24 +26,10 @@ def learn_box(
     """
     window = HeadWindow.around(box, frame.size_hw)
     best = plain.candidates[0]
-    cells = window.read(frame.engine, frame.features)
-    own = window.sample(best.logits[None, None].float(), best.crop).flatten()
-    choice = choose_mixture(head, describe_cells(cells, own, window).cpu())
-    if choice is None:
+    if not is_finite(best):
+        return replace(plain, note=OVERFLOW_NOTE)
+    learned = learn_window(frame, head, window, best, window.encoded_crop(frame.engine))
+    if learned is None:
         return plain
-    features = torch.cat([cells, window.places().to(cells.device)], 1)
-    logits = mix(head.mixtures[choice.mixture][None], own, head.ridge(features))
-    learned = _cut_to_box(window, logits.view(SIDE, SIDE))
-    score = min(best.score + choice.gain, 1.0)
-    candidate = MaskCandidate(learned, window.crop, score, best.presence)
+    candidate = learned._replace(logits=cut_to_box(window, learned.logits, MARGIN))
     return PromptedMasks([candidate, *plain.candidates[:3]], note=head.note, learned=True)
-
-
-def _cut_to_box(window: HeadWindow, logits: Tensor) -> Tensor:
-    """Logits (SIDE, SIDE) on a finer grid, with none of the object outside the box."""
-    rows = min(window.crop.size_hw[0], FINEST)
-    columns = min(window.crop.size_hw[1], FINEST)
-    finer = F.interpolate(logits[None, None], (rows, columns), mode="bilinear")[0, 0]
-    outside = ~window.in_box((rows, columns), MARGIN).view(rows, columns)
-    finer[outside.to(finer.device)] = OUTSIDE
-    return finer

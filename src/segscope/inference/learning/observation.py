@@ -11,18 +11,29 @@ from torch import Tensor
 
 from segscope.inference.answers import PromptedFrame
 from segscope.inference.learning.example import Example, Source
-from segscope.inference.learning.window import CELLS, HeadWindow, describe_cells
+from segscope.inference.learning.window import HeadWindow, describe_cells
 from segscope.inference.prompted_masks import decode_prompts
-from segscope.models.engine import NO_PROMPT, Engine
+from segscope.models.engine import ABSENT, NO_PROMPT, Engine
 from segscope.prompts import Box
 
 #: cells that are sampled: inside the object, background in its box, outside the box
 SAMPLED = (250, 170, 80)
+LEAST_LIKENESS = 0.7  # Dice of a mask and the cells that it covers by more than half
 
 
 def engine_key(engine: Engine) -> str:
     """Opaque id of the features of an engine: of its weights and its input size."""
     return f"{engine.weights_hash}-{engine.input_size}"
+
+
+def suits_grid(mask: NDArray[np.bool_]) -> bool:
+    """Whether the cells of its window can show a mask (row, column), not empty: of a line that is
+    thin in its box they show nearly nothing, and a head would learn a wrong shape.
+    """
+    cover = HeadWindow.around(Box.around(mask).xyxy, (mask.shape[0], mask.shape[1])).cover(mask)
+    inside = cover > 0.5
+    both = float(cover[inside].sum())
+    return 2 * both >= LEAST_LIKENESS * float(cover.sum() + inside.sum())
 
 
 @torch.inference_mode()
@@ -33,12 +44,12 @@ def make_example(
 
     Args:
         frame: that the mask lies on.
-        mask: (row, column), not empty.
+        mask: (row, column), not empty, which suits the grid.
         source: where it comes from.
         rejected: the mask is not of the label: none of its cells counts as inside.
     """
     window = HeadWindow.around(Box.around(mask).xyxy, frame.size_hw)
-    cells = window.read(frame.engine, frame.features).cpu()
+    cells = window.read(frame.engine, frame.features, window.encoded_crop(frame.engine)).cpu()
     logits, score = _decode_plain(frame, window)
     strata = torch.where(window.in_box(), 1, 2)
     if not rejected:
@@ -61,11 +72,15 @@ def make_example(
 
 
 def _decode_plain(frame: PromptedFrame, window: HeadWindow) -> tuple[Tensor, float]:
-    """(CELLS,) logits of the network for the box alone, and its predicted IoU."""
+    """(CELLS,) logits of the network for the box alone, and its predicted IoU; none of an object
+    where the answer overflowed.
+    """
     prompt = replace(NO_PROMPT, box=window.box)
     best = decode_prompts(frame.without_head(), prompt, None).candidates[0]
-    logits = window.sample(best.logits[None, None].float(), best.crop)
-    return logits.reshape(CELLS).cpu(), best.score
+    logits = window.read_logits(frame.engine, best.logits, best.crop).cpu()
+    if not bool(logits.isfinite().all()):
+        return torch.full_like(logits, ABSENT), 0.0
+    return logits, best.score
 
 
 def _sample(strata: Tensor) -> Tensor:

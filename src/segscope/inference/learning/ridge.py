@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 
 import torch
 from torch import Tensor
@@ -14,6 +12,11 @@ from segscope.inference.learning.example import Example
 
 #: cells that one example counts as, whatever the number sampled; half of them for each side
 WEIGHT = 500.0
+#: times the squared weights of standardised features, for each example; chosen on validation
+#: sessions, where choosing among several by leaving examples out was no better
+PENALTY = 100.0
+LEAST_SPREAD = 1e-3
+LEAST_SHARE = 1e-4  # of a feature's mean; half floats resolve no more, and sums lose digits below
 
 
 def design(example: Example) -> Tensor:
@@ -40,90 +43,44 @@ def cell_weights(example: Example) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """Weighted sums over cells.
+    """Weighted sums over the cells of an example.
 
     Attributes:
-        products: (D + 1, D + 1) float64 of features and a constant.
-        target: (D + 1,) float64 of features and a constant, times the target.
+        products: (D + 1, D + 1) float32 of features, less their origin, and a constant.
+        target: (D + 1,) float32 of the same, times the target.
     """
 
     products: Tensor
     target: Tensor
 
     @classmethod
-    def of(cls, example: Example) -> Sums:
-        features = design(example)
+    def of(cls, example: Example, origin: Tensor) -> Sums:
+        """Sums of an example.
+
+        Args:
+            origin: (D,) float64 near the mean of the features, so that float32 keeps enough digits.
+        """
+        features = design(example) - origin
         features = torch.cat([features, features.new_ones(len(features), 1)], 1)
         weighted = features * cell_weights(example)[:, None]
-        return cls(weighted.T @ features, weighted.T @ targets(example))
+        return cls((weighted.T @ features).float(), (weighted.T @ targets(example)).float())
 
-    def __add__(self, other: Sums) -> Sums:
-        return Sums(self.products + other.products, self.target + other.target)
-
-    def __sub__(self, other: Sums) -> Sums:
-        return Sums(self.products - other.products, self.target - other.target)
-
-
-class FoldSums:
-    """Sums of the folds of one label, as they were last needed: a new example is added to its fold
-    instead of all examples again.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, ...], Sums] = {}
-
-    def of(self, folds: Sequence[Sequence[Example]]) -> list[Sums]:
-        """Sums of each fold."""
-        known: dict[tuple[str, ...], Sums] = {}
-        for fold in folds:
-            ids = tuple(each.id for each in fold)
-            known[ids] = self._known.get(ids) or self._extend(ids[:-1], fold)
-        self._known = known
-        return list(known.values())
-
-    def _extend(self, ids: tuple[str, ...], fold: Sequence[Example]) -> Sums:
-        """Sums of a fold, from those of all but its last example where they are known."""
-        before = self._known.get(ids)
-        if before is None:
-            return reduce(add, map(Sums.of, fold))
-        return before + Sums.of(fold[-1])
+    def variance(self) -> Tensor:
+        """(D,) of each feature over the cells."""
+        total = self.products[-1, -1]
+        mean = self.products[-1, :-1] / total
+        return (self.products.diagonal()[:-1] / total - mean**2).clamp(min=0)
 
 
-@dataclass(frozen=True, eq=False)
-class StandardSums:
-    """Sums of features that were standardised.
-
-    Attributes:
-        mean, scale: (D,) of the features.
-        covariance: (D, D) sum of products.
-        target: (D,) sum of products with the target.
-        offset: mean target.
-        examples: how many the cells count as.
-    """
-
-    mean: Tensor
-    scale: Tensor
-    covariance: Tensor
-    target: Tensor
-    offset: float
-    examples: float
-
-    @classmethod
-    def of(cls, sums: Sums) -> StandardSums:
-        total = sums.products[-1, -1]
-        mean = sums.products[-1, :-1] / total
-        variance = (sums.products.diagonal()[:-1] / total - mean**2).clamp(min=1e-8)
-        scale = variance.sqrt() + 1e-3
-        covariance = sums.products[:-1, :-1] - total * torch.outer(mean, mean)
-        target = (sums.target[:-1] - mean * sums.target[-1]) / scale
-        return cls(
-            mean,
-            scale,
-            covariance / torch.outer(scale, scale),
-            target,
-            float(sums.target[-1] / total),
-            float(total) / WEIGHT,
-        )
+def add_sums(sums: Sequence[Sums], weights: Tensor) -> Sums:
+    """Sums of several examples, each times its weight (K,); float64."""
+    products = torch.zeros_like(sums[0].products)
+    target = torch.zeros_like(sums[0].target)
+    for each, weight in zip(sums, weights.tolist(), strict=True):
+        if weight:
+            products.add_(each.products, alpha=weight)
+            target.add_(each.target, alpha=weight)
+    return Sums(products.double(), target.double())
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,17 +96,28 @@ class Ridge:
     bias: float
 
     @classmethod
-    def fit(cls, sums: StandardSums, penalty: float) -> Ridge:
-        """Least squares with `penalty` times the squared weights of the standardised features, for
-        each example.
-        """
-        regular = sums.covariance.clone()
-        regular.diagonal().add_(penalty * sums.examples)
-        factor = torch.linalg.cholesky(regular)
-        standard = torch.cholesky_solve(sums.target[:, None], factor)[:, 0]
-        weights = standard / sums.scale
-        return cls(weights, sums.offset - float(sums.mean @ weights))
+    def fit(cls, sums: Sums, origin: Tensor, penalty: float = PENALTY) -> Ridge:
+        """Least squares with a penalty on the squared weights of the standardised features."""
+        total = sums.products[-1, -1]
+        mean = sums.products[-1, :-1] / total
+        scale = sums.variance().sqrt() + LEAST_SPREAD + LEAST_SHARE * (origin + mean).abs()
+        covariance = torch.addr(sums.products[:-1, :-1], mean, mean, alpha=-float(total))
+        covariance.div_(scale[:, None]).div_(scale)
+        covariance.diagonal().add_(penalty * total / WEIGHT)
+        target = (sums.target[:-1] - mean * sums.target[-1]) / scale
+        factor = torch.linalg.cholesky(covariance)
+        weights = torch.cholesky_solve(target[:, None], factor)[:, 0] / scale
+        bias = sums.target[-1] / total - (origin + mean) @ weights
+        return cls(weights, float(bias))
 
     def __call__(self, features: Tensor) -> Tensor:
         """(N,) values, about 1 inside and -1 outside, for features (N, D)."""
         return features @ self.weights.to(features) + self.bias
+
+    def of_window(self, cells: Tensor, places: Tensor) -> Tensor:
+        """(CELLS,) the same for the features (CELLS, channel) and places (CELLS, place) of a
+        window.
+        """
+        weights = self.weights.to(cells)
+        channels = cells.shape[1]
+        return cells @ weights[:channels] + places @ weights[channels:] + self.bias

@@ -7,7 +7,7 @@ of the whole frame's maps is resampled.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segscope.inference.crop import Crop, Xyxy
+from segscope.inference.learning.ridge import Ridge
 from segscope.models.engine import Engine, Features, WindowRule
 
 SIDE = 64  # cells of the grid along each side: stride 4 of the input of `mini`
@@ -26,6 +27,8 @@ FACTOR = WindowRule().box  # side of the window, in longer sides of the box
 PLACES = 11  # numbers that say where in the box a cell lies
 LEAST_CELLS = 3
 FARTHEST = 2.0  # half boxes; cells beyond count as that far from the centre
+LARGEST = 60000.0  # feature that examples, which store half floats, can hold
+FINE = 16  # pixels along each side of a cell that are enough to tell what share a mask covers
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +54,23 @@ class HeadWindow:
             return Crop.whole(self.crop.frame_hw)
         return Crop.around(self.box, self.crop.frame_hw, factor=rule.box)
 
-    def read(self, engine: Engine, encode: Callable[[Crop], Features]) -> Tensor:
+    def read(self, engine: Engine, encode: Callable[[Crop], Features], view: Crop) -> Tensor:
         """(CELLS, channel) float32 features of the cells, row by row.
 
         Args:
             encode: gives the features of a crop of the frame.
+            view: the crop to read from.
         """
-        view = self.encoded_crop(engine)
         maps = engine.pixel_maps(encode(view))
-        cells = [self.sample(each.float(), view)[0].flatten(1) for each in maps]
-        return torch.cat(cells).T.contiguous()
+        cells = [self.sample(_bound(each.float()), view)[0].flatten(1) for each in maps]
+        return torch.cat(cells).T
+
+    def read_logits(self, engine: Engine, logits: Tensor, crop: Crop) -> Tensor:
+        """(CELLS,) float32 of a decoder's logits (row, column) for a crop."""
+        maps = logits[None, None].float()
+        if engine.window_rule is None:  # the decoder may show padding beside the image
+            maps = engine.to_frame(maps, crop.size_hw)
+        return self.sample(maps, crop).reshape(CELLS)
 
     def sample(self, maps: Tensor, view: Crop, side: int = SIDE) -> Tensor:
         """(N, channel, side, side) of maps (N, channel, row, column) that cover a view."""
@@ -68,6 +78,8 @@ class HeadWindow:
         rows, columns = self.crop.size_hw
         share_x = columns / width
         share_y = rows / height
+        if view == self.crop and maps.shape[-2:] == (side, side):
+            return maps
         maps = _reduce(maps, (share_y, share_x), side)
         middle_x = (self.crop.x0 + self.crop.x1 - 2 * view.x0) / width - 1
         middle_y = (self.crop.y0 + self.crop.y1 - 2 * view.y0) / height - 1
@@ -115,8 +127,10 @@ class HeadWindow:
 
     def cover(self, mask: NDArray[np.bool_]) -> Tensor:
         """(CELLS,) float32: share of each cell that a mask (row, column) of the frame covers."""
-        cut = np.ascontiguousarray(self.crop.cut(mask))
-        part = torch.from_numpy(cut.astype(np.float32))[None, None]
+        cut = self.crop.cut(mask)
+        step = max(1, min(cut.shape) // (FINE * SIDE))
+        thinned = cut[step // 2 :: step, step // 2 :: step]
+        part = torch.from_numpy(thinned.astype(np.float32))[None, None]
         return F.interpolate(part, (SIDE, SIDE), mode="area").reshape(CELLS)
 
     def _offsets(self, grid: tuple[int, int] = GRID) -> tuple[Tensor, Tensor]:
@@ -129,6 +143,11 @@ class HeadWindow:
         across = (x - (x0 + x1) / 2) / _half(x0, x1)
         down = (y - (y0 + y1) / 2) / _half(y0, y1)
         return across[None, :], down[:, None]
+
+
+def _bound(maps: Tensor) -> Tensor:
+    """Features as examples can store them; what overflowed inside the network says nothing."""
+    return maps.nan_to_num(0.0, LARGEST, -LARGEST).clamp(-LARGEST, LARGEST)
 
 
 def _half(start: float, end: float) -> float:
@@ -152,9 +171,45 @@ def describe_cells(cells: Tensor, logits: Tensor, window: HeadWindow) -> Tensor:
     Args:
         cells: (CELLS, channel).
         logits: (CELLS,) of the network. Where they leave nearly nothing inside or outside, the box
-            takes the place of the mask.
+            takes the place of the mask, and where the box does so too, all cells count for both.
     """
     inside = logits > 0
-    if min(int(inside.sum()), int((~inside).sum())) < LEAST_CELLS:
+    if _is_one_sided(inside):
         inside = window.in_box()
-    return torch.cat([cells[inside].mean(0), cells[~inside].mean(0)])
+    if _is_one_sided(inside):
+        mean = cells.mean(0)
+        return torch.cat([mean, mean])
+    sides = torch.stack([inside, ~inside]).to(cells)
+    means = (sides @ cells) / sides.sum(1, keepdim=True)
+    return means.flatten()
+
+
+def _is_one_sided(inside: Tensor) -> bool:
+    """Whether nearly all cells (CELLS,) are inside, or nearly none."""
+    count = int(inside.sum())
+    return min(count, len(inside) - count) < LEAST_CELLS
+
+
+def read_ridge(ridge: Ridge, maps: Sequence[Tensor]) -> Tensor:
+    """(1, 1, row, column) what the features of maps (1, channel, row, column) of one view add to
+    the ridge's value, on the grid of the finest map. Places and bias are not in it.
+
+    A linear function of resampled maps is the resampled function of the maps, for a fraction of the
+    work of reading cells.
+    """
+    size = [max(each.shape[axis] for each in maps) for axis in (-2, -1)]
+    total = maps[0].new_zeros((1, 1, *size), dtype=torch.float32)
+    first = 0
+    for each in maps:
+        channels = each.shape[1]
+        weights = ridge.weights[first : first + channels].to(total)
+        values = torch.einsum("c,nchw->nhw", weights, _bound(each.float()))[None]
+        total = total + F.interpolate(values, size, mode="bilinear")
+        first += channels
+    return total
+
+
+def add_places(ridge: Ridge, window: HeadWindow, values: Tensor) -> Tensor:
+    """(CELLS,) the ridge's values, from those of `read_ridge` on the grid of a window."""
+    places = window.places().to(values)
+    return values.flatten() + places @ ridge.weights[-PLACES:].to(values) + ridge.bias

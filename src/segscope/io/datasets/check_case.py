@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,19 +122,13 @@ def _check_masks(
         yield _explain_refusal(name, target.path, stack, error)
         return
     yield from _check_stored_grid(name, target.path, stack)
-    sizes: Counter[int] = Counter()
-    run_counts: Counter[int] = Counter()
-    for (_, label), runs in masks.runs.items():
-        sizes[label] += int(runs[1::2].sum())
-        run_counts[label] += len(runs) // 2
+    sizes = measure_sizes(masks)
     values.update(sizes)
     if not sizes:
         yield DatasetFault.of("empty-mask", name, target.path, "holds no object")
         return
-    # values of a smoothed edge are scattered along it, a pixel or two each; objects and classes
-    # are not
-    scattered = [label for label, size in sizes.items() if size < 2 * run_counts[label]]
-    if len(scattered) >= max(_MIN_SCATTERED, len(sizes) / 2):
+    scattered = find_scattered(masks, sizes)
+    if scattered:
         what = f"holds {len(sizes)} values, {len(scattered)} of them scattered over single pixels"
         yield DatasetFault.of("interpolated", name, target.path, what)
         return
@@ -144,6 +138,29 @@ def _check_masks(
         yield from _check_inverted(name, target.path, masks)
     if target.kind == "instance" and not fast:
         yield from _check_pieces(name, target.path, masks, is_volume=stack.kind == "volume")
+
+
+def measure_sizes(masks: Masks) -> Counter[int]:
+    """Pixels of each object on all frames."""
+    sizes: Counter[int] = Counter()
+    for (_, label), runs in masks.runs.items():
+        sizes[label] += int(runs[1::2].sum())
+    return sizes
+
+
+def find_scattered(masks: Masks, sizes: Mapping[int, int]) -> list[int]:
+    """The values that are not labels, where there are so many of them that masks were interpolated.
+
+    Values of a smoothed edge are scattered along it, a pixel or two each; objects and classes are
+    not.
+    """
+    run_counts: Counter[int] = Counter()
+    for (_, label), runs in masks.runs.items():
+        run_counts[label] += len(runs) // 2
+    scattered = [label for label, size in sizes.items() if size < 2 * run_counts[label]]
+    if len(scattered) < max(_MIN_SCATTERED, len(sizes) / 2):
+        return []
+    return scattered
 
 
 def _stored_value(file: Path) -> Iterator[tuple[Path, int]]:

@@ -39,7 +39,7 @@ class GroupKey(NamedTuple):
 class Origin(NamedTuple):
     """The scan of a frame and how its numbers are shown; equal within one volume."""
 
-    patient_hash: int
+    patient_hash: str
     study_uid: str
     frame_of_reference: str
     modality: str | None

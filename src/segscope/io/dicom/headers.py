@@ -6,6 +6,7 @@ never a guess.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -146,7 +147,7 @@ def _parse_instance(path: Path, data: Dataset) -> DicomInstance:
         study_uid=read_text(data, "StudyInstanceUID"),
         series_uid=read_text(data, "SeriesInstanceUID"),
         series_number=int(parse_number(data.get("SeriesNumber")) or 0),
-        patient_hash=hash(read_text(data, "PatientID")),
+        patient_hash=_hash_patient(read_text(data, "PatientID")),
         frame_of_reference=read_text(data, "FrameOfReferenceUID"),
         description=clean_text(data.get("SeriesDescription")),
         modality=clean_text(data.get("Modality")) or None,
@@ -227,3 +228,9 @@ def _parse_frame(file: DicomInstance, data: Dataset, index: int) -> Frame:
         padding=read_padding(data, slope, intercept),
         order=read_order_keys(data, index),
     )
+
+
+def _hash_patient(identifier: str) -> str:
+    if not identifier:
+        return ""
+    return hashlib.sha256(identifier.encode()).hexdigest()

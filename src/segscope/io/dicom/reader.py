@@ -191,11 +191,12 @@ def _make_video(
 
 
 def _make_meta(result: SortedFrames, notes: tuple[str, ...]) -> dict[str, Any]:
-    """What writers, windows and users may need later. No patient data."""
+    """What writers, windows and users may need later. No patient data but an opaque hash."""
     frames = result.frames
     file = frames[0].file
     meta = {
         **_make_references(result),
+        "patient_hash": file.patient_hash,
         "study_uid": file.study_uid,
         "series_uid": file.series_uid,
         "frame_of_reference": file.frame_of_reference,

@@ -20,7 +20,8 @@ class DicomInstance:
     """What all frames of one file share.
 
     Attributes:
-        patient_hash: equal for files of one patient; the identifier itself stays in the file.
+        patient_hash: equal for files of one patient, "" without one; the identifier itself stays in
+            the file.
         unused_low_bits: how many bits of a word lie below the stored ones (by HighBit).
         decoder_options: what a decoder needs and the header lacks.
         spacing_source: the element that gave the spacing of pixels, empty without one.
@@ -36,7 +37,7 @@ class DicomInstance:
     study_uid: str
     series_uid: str
     series_number: int
-    patient_hash: int = field(repr=False)
+    patient_hash: str = field(repr=False)
     frame_of_reference: str
     description: str
     modality: str | None

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segscope.inference.learning.ridge import WEIGHT, Ridge, StandardSums, Sums
+from segscope.inference.learning.ridge import WEIGHT, Ridge, Sums
 from segscope.predict.finding.grid import LONGER_SIDE
 from segscope.predict.finding.lesson import AROUND, INSIDE, OUTSIDE, UNKNOWN, Lesson
 
@@ -100,7 +100,7 @@ def _fit_objects(cells: Tensor, kinds: NDArray[np.uint8], object_weights: Tensor
     for step in range(ROUNDS):
         weights = torch.from_numpy(_background_weights(kinds, counted, share))
         weights[torch.from_numpy(kinds == INSIDE)] = object_weights
-        ridge = Ridge.fit(_sum(cells, targets, weights), OBJECT_PENALTY)
+        ridge = _fit_ridge(cells, targets, weights, OBJECT_PENALTY)
         if step == ROUNDS - 1:
             break
         values = ridge(cells).numpy()
@@ -123,15 +123,16 @@ def _background_weights(
     return weights / max(weights.sum(), 1e-9)
 
 
-def _sum(cells: Tensor, targets: Tensor, weights: Tensor) -> StandardSums:
-    """Sums over cells whose weights together count as one example."""
+def _fit_ridge(cells: Tensor, targets: Tensor, weights: Tensor, penalty: float) -> Ridge:
+    """A ridge on cells around 0 whose weights together count as one example."""
     weights = weights * (WEIGHT / weights.sum())
     used = weights > 0
     features = torch.cat([cells[used], torch.ones(int(used.sum()), 1)], 1)
     weighted = features * weights[used, None].float()
     products = weighted.T @ features
     target = weighted.T @ targets[used].float()
-    return StandardSums.of(Sums(products.double(), target.double()))
+    origin = torch.zeros(cells.shape[1], dtype=torch.float64)
+    return Ridge.fit(Sums(products.double(), target.double()), origin, penalty)
 
 
 def _choose_threshold(values: Tensor, kinds: NDArray[np.uint8]) -> float:
@@ -160,7 +161,7 @@ def _offsets(lessons: Sequence[Lesson], axis: int) -> Tensor:
 
 def _fit_offset(cells: Tensor, weights: Tensor, offsets: Tensor) -> Ridge:
     """A ridge that reaches as far as the offsets do; its penalty alone would shorten them."""
-    ridge = Ridge.fit(_sum(cells, offsets, weights), CENTRE_PENALTY)
+    ridge = _fit_ridge(cells, offsets, weights, CENTRE_PENALTY)
     values = ridge(cells).double()
     slope = float((weights * values * offsets).sum() / (weights * values**2).sum().clamp(min=1e-9))
     return Ridge(ridge.weights * slope, ridge.bias * slope)

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from segscope.errors import SegscopeError
+from segscope.inference.learning.notes import count_learned
 from segscope.serve.answers import CandidateScore, CommandAnswer
 from segscope.serve.api.command_schemas import CommandRequest, HoverRequest, RequestOptions
 from segscope.serve.project.workspace import Workspace
 from segscope.serve.sessions.open_session import OpenSession
 from segscope.serve.sessions.result import CommandResult
-from segscope.session.commands import SessionCommand
+from segscope.session.entries import SessionCommand
+from segscope.session.examples.acceptance import is_rejected
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ def _answer(
     if mask.object_score is not None:
         answer.object_score = round(float(mask.object_score), 3)
     answer.note = mask.note
+    answer.learned = count_learned(mask.note)
     return answer
 
 
@@ -132,7 +135,11 @@ def _add_changes(answer: CommandAnswer, result: CommandResult, session: OpenSess
     answer.stale = list(result.stale)
     answer.job = result.job
     answer.objects = session.objects(result.touched, with_frames=False)
-    answer.removed = [object_id for object_id in result.touched if object_id not in objects]
+    answer.removed = [
+        object_id
+        for object_id in result.touched
+        if object_id not in objects or is_rejected(objects[object_id])
+    ]
     mask = result.answer
     if mask is None or mask.object_id not in objects:
         return

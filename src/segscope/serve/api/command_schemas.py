@@ -33,6 +33,7 @@ from segscope.serve.sessions.open_session import OpenSession
 from segscope.serve.sessions.propagation import PropagateRequest
 from segscope.serve.sessions.result import CommandResult
 from segscope.session.commands import Add, Choose, Clear, Replace
+from segscope.session.suggestions import Reject, Review
 from segscope.wire import JsonObject, prompt_from_json
 
 # a point, box, scribble or mask as prompt files have it
@@ -235,7 +236,11 @@ class PaintRequest(CommandRequest):
 
 
 class AcceptRequest(CommandRequest):
-    """Accept the masks of frames as they are displayed, or withdraw that."""
+    """Accept the masks of frames as they are displayed, or withdraw that.
+
+    Objects that are named count as reviewed. Without names all masks are accepted; unreviewed ones
+    among them are accepted in bulk and stay unreviewed.
+    """
 
     word = "accept"
     frames: Annotated[list[Frame], Field(min_length=1, max_length=100_000)]
@@ -244,6 +249,45 @@ class AcceptRequest(CommandRequest):
 
     def run(self, session: OpenSession) -> CommandResult | None:
         return session.accept(self.frames, self.object_ids, accepted=self.accepted)
+
+
+class AcceptSuggestionsRequest(CommandRequest):
+    """Accept all suggestions of at least a confidence in bulk, one command a frame.
+
+    They teach nothing before somebody has reviewed them.
+    """
+
+    word = "accept_suggestions"
+    above: Annotated[float, Field(ge=0, le=1)] = 0.0
+    frames: Annotated[list[Frame], Field(max_length=100_000)] | None = None
+    label: Short | None = None
+
+    def run(self, session: OpenSession) -> CommandResult | None:
+        return session.accept_suggestions(self.above, self.frames, self.label)
+
+
+class ObjectsRequest(CommandRequest):
+    """A command on objects."""
+
+    object_ids: Annotated[list[ObjectId], Field(min_length=1, max_length=10_000)]
+
+
+class RejectRequest(ObjectsRequest):
+    """Remove objects whose masks are wrong; they become examples of what their labels are not."""
+
+    word = "reject"
+
+    def run(self, session: OpenSession) -> CommandResult | None:
+        return session.execute(Reject(tuple(self.object_ids)))
+
+
+class ReviewRequest(ObjectsRequest):
+    """State that a person has looked at objects accepted in bulk; they teach from now on."""
+
+    word = "review"
+
+    def run(self, session: OpenSession) -> CommandResult | None:
+        return session.execute(Review(tuple(self.object_ids)))
 
 
 # --- history -------------------------------------------------------------------------------------
@@ -277,6 +321,9 @@ _KINDS: tuple[type[CommandRequest], ...] = (
     ClearRequest,
     PaintRequest,
     AcceptRequest,
+    AcceptSuggestionsRequest,
+    RejectRequest,
+    ReviewRequest,
     UndoRequest,
     RedoRequest,
 )
@@ -326,6 +373,25 @@ class ObjectChange(ObjectProperties):
 
     locked: bool | None = None
     visible: bool | None = None
+
+
+class FindAllRequest(RequestBody):
+    """Find all objects like the examples of labels, on a frame or on all of them.
+
+    Attributes:
+        labels: default all with examples.
+        whole: all frames.
+    """
+
+    frame: Frame = 0
+    labels: Annotated[list[Short], Field(min_length=1, max_length=100)] | None = None
+    whole: bool = False
+
+
+class LearningRequest(RequestBody):
+    """Whether the answers of a session learn from examples."""
+
+    learns: bool
 
 
 class FlagRequest(RequestBody):

@@ -17,6 +17,7 @@ from segscope.serve.api.command_schemas import (
     CommandRequest,
     EmbedRequest,
     EverythingRequest,
+    FindAllRequest,
     FlagRequest,
     HoverRequest,
     NewObject,
@@ -126,6 +127,13 @@ def everything(
     """Segment all objects of a frame without prompts, or the classes of a model that needs none."""
     job = workspace.session_jobs.everything(session_id, body.frame, body.model, whole=body.whole)
     return job.status()
+
+
+@router.post("/sessions/{session_id}/find_all", status_code=202)
+def find_all(session_id: Leased, body: FindAllRequest, workspace: ServedWorkspace) -> JobStatus:
+    """Find all objects like the accepted ones; they wait as suggestions."""
+    jobs = workspace.session_jobs
+    return jobs.find_all(session_id, body.frame, body.labels, whole=body.whole).status()
 
 
 @router.get("/jobs/{job_id}")

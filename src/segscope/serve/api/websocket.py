@@ -17,9 +17,10 @@ from starlette.websockets import WebSocketState
 
 from segscope.errors import SegscopeError, UsageError
 from segscope.serve import tokens
+from segscope.serve.answers import LearningState
 from segscope.serve.api import command_handlers
 from segscope.serve.api.command_handlers import Reply
-from segscope.serve.api.command_schemas import COMMANDS, HoverRequest
+from segscope.serve.api.command_schemas import COMMANDS, HoverRequest, LearningRequest
 from segscope.serve.api.error_responses import error_answer, paragraph_of
 from segscope.serve.api.packets import event_to_json, packet
 from segscope.serve.errors import Expired, ServeError, TooLarge
@@ -133,6 +134,8 @@ class _Connection:
                 self._put({"type": "cancelled", "jobs": count})
             case "propagate":
                 await self._propagate(message)
+            case "learning":
+                await self._switch_learning(message)
             case str() if kind in COMMANDS:
                 request = COMMANDS[kind](**message)
                 reply = await self._act(
@@ -142,7 +145,7 @@ class _Connection:
             case _:
                 raise UsageError(
                     f"unknown message type {str(kind)[:40]!r}; known are hello, hover, "
-                    f"propagate, cancel, heartbeat, {', '.join(COMMANDS)}"
+                    f"propagate, learning, cancel, heartbeat, {', '.join(COMMANDS)}"
                 )
 
     async def _propagate(self, message: JsonObject) -> None:
@@ -152,6 +155,17 @@ class _Connection:
             lambda: self.workspace.session_jobs.propagate(self.session_id, request)
         )
         self._put({"type": "answer", "seq": seq, "job": job.job_id})
+
+    async def _switch_learning(self, message: JsonObject) -> None:
+        seq = message.pop("seq", None)
+        request = LearningRequest(**message)
+
+        def switch() -> LearningState:
+            with self.workspace.sessions.use(self.session_id) as session:
+                return self.workspace.learning.switch(session, learns=request.learns)
+
+        learning = (await self._act(switch)).model_dump()
+        self._put({"type": "answer", "reason": "learning", "seq": seq, "learning": learning})
 
     async def _act(self, step: Callable[[], Result]) -> Result:
         """Check the lease and do something, both on one other thread."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segscope.errors import ReadError
-from segscope.serve.project.consistency import session_logs
 from segscope.session.command_log import LogContent, scan_log
 from segscope.session.commands import SessionCommand
 from segscope.session.damaged_parts import lost_commands
 from segscope.session.log_lines import LogLine
+from segscope.session.project_logs import session_logs
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 from segscope.errors import ReadError, UsageError
 from segscope.serve.project.database import Database
+from segscope.session.project_logs import session_logs
 
 log = logging.getLogger("segscope.serve")
 
@@ -22,16 +22,6 @@ def check_is_project(folder: Path) -> None:
         raise UsageError(
             f"{folder} is not the folder of a project: it has neither project.sqlite nor sessions/"
         )
-
-
-def session_logs(project: Path) -> Iterator[tuple[str, Path]]:
-    """(session id, log) of every session folder that has a log."""
-    folder = project / "sessions"
-    if folder.is_dir():
-        for place in sorted(folder.iterdir()):
-            path = place / "log.jsonl"
-            if path.is_file():
-                yield place.name, path
 
 
 def has_commands(path: Path) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from segscope.errors import ReadError
 from segscope.files import atomic, sync
-from segscope.serve.project.consistency import check_is_project, has_commands, session_logs
+from segscope.serve.project.consistency import check_is_project, has_commands
 from segscope.serve.project.database import Database, OtherProjectVersion, Row, now
 from segscope.serve.project.database_copies import DatabaseCopies
 from segscope.serve.project.database_errors import is_passing
@@ -22,6 +22,7 @@ from segscope.serve.project.rebuilt_rows import count_commands, image_row, sessi
 from segscope.session.command_log import LogContent, move_tail_aside, scan_log
 from segscope.session.damaged_parts import unacknowledged
 from segscope.session.log_lines import LogHeader
+from segscope.session.project_logs import session_logs
 
 
 @dataclass(frozen=True)

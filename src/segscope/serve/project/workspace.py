@@ -25,8 +25,12 @@ from segscope.serve.project.project_info import (
 )
 from segscope.serve.project.worklist import Worklist
 from segscope.serve.sessions.events import EventBus
+from segscope.serve.sessions.example_updates import ExampleUpdates
+from segscope.serve.sessions.find_all import SuggestionFinder
 from segscope.serve.sessions.jobs import Jobs
+from segscope.serve.sessions.learning_service import LearningService
 from segscope.serve.sessions.model_pool import ModelPool
+from segscope.serve.sessions.project_examples import ProjectExamples
 from segscope.serve.sessions.registry import SessionRegistry
 from segscope.serve.sessions.service import SessionService
 from segscope.serve.sessions.session_jobs import SessionJobs
@@ -41,6 +45,8 @@ class Workspace:
         images, archives, cases: what there is to segment.
         engines: the models.
         sessions: the sessions in memory and on disk.
+        examples, example_updates: what answers learn from, and how accepted masks become that.
+        learning: what clients do with examples.
         session_service, session_jobs: what clients do with sessions.
         jobs, events: work in progress, and the listeners to it.
         temporary_folder: for files that need not outlive the server.
@@ -88,13 +94,32 @@ class Workspace:
         )
         self.jobs = Jobs()
         self.events = EventBus()
+        self.examples = ProjectExamples(settings.project, self.database)
         self.sessions = SessionRegistry(
-            settings, self.database, self.images, self.engines, self.jobs, self.events
+            settings,
+            self.database,
+            self.images,
+            self.engines,
+            self.jobs,
+            self.events,
+            self.examples,
+        )
+        self.example_updates = ExampleUpdates(
+            self.examples, self.sessions, self.images, self.engines, self.events
+        )
+        self.learning = LearningService(
+            self.examples, self.example_updates, self.engines, self.jobs, self.temporary_folder
         )
         self.session_service = SessionService(
-            self.database, self.images, self.sessions, self.jobs, self.temporary_folder
+            self.database,
+            self.images,
+            self.sessions,
+            self.jobs,
+            self.learning,
+            self.temporary_folder,
         )
-        self.session_jobs = SessionJobs(self.sessions, self.engines, self.jobs, self.events)
+        finder = SuggestionFinder(self.examples, self.sessions, self.images)
+        self.session_jobs = SessionJobs(self.sessions, self.engines, self.jobs, self.events, finder)
         self._copies.start()
 
     def stop_waiting(self) -> None:
@@ -108,6 +133,7 @@ class Workspace:
         self.stop_waiting()
         self._copies.stop()
         self.jobs.close()
+        self.example_updates.close()
         self.session_jobs.close()
         self.images.close()
         self.sessions.close()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Literal, NotRequired, TypedDict
 
 from segscope.serve.answers import JobStatus, PatchHeader
+from segscope.wire import JsonObject
 
 log = logging.getLogger("segscope.serve")
 
@@ -29,7 +30,15 @@ class OpeningEvent(TypedDict):
     total: int
 
 
-Event = MaskEvent | OpeningEvent | JobStatus
+class ExamplesEvent(TypedDict):
+    """The examples of a session's model have changed, or are about to."""
+
+    type: Literal["examples"]
+    updating: bool
+    labels: list[JsonObject]
+
+
+Event = MaskEvent | OpeningEvent | ExamplesEvent | JobStatus
 Listener = Callable[[Event, bytes | None], None]
 
 

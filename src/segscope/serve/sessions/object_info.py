@@ -14,6 +14,7 @@ from segscope.overlay import colour_of
 from segscope.predict.state import ObjectState
 from segscope.serve.answers import NetworkChange, ObjectCode, ObjectInfo
 from segscope.session import Interaction
+from segscope.session.suggestions import is_suggestion
 
 
 def describe_object(
@@ -36,6 +37,8 @@ def describe_object(
         visible=bool(about.get("visible", True)),
         comment=about.get("comment") or "",
         pixels=pixels,
+        suggested=is_suggestion(obj),
+        unreviewed=obj.unreviewed,
     )
     if geometry is not None:
         voxel_mm3 = float(np.prod(geometry.spacing_zyx_mm))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from segscope.errors import UsageError, WriteError
 from segscope.masks import FrameMask, Masks, decode_runs
 from segscope.predict.propagation import PropagationRange
+from segscope.predict.state import ObjectState
 from segscope.prompts import Prompt
 from segscope.serve.answers import ObjectInfo
 from segscope.serve.errors import Busy
@@ -28,8 +29,12 @@ from segscope.serve.sessions.object_info import describe_object
 from segscope.serve.sessions.protection import check_removable, check_unprotected, choose_tracked
 from segscope.serve.sessions.result import CommandResult
 from segscope.serve.sessions.screen import Screen, VisibleMasks
+from segscope.serve.sessions.suggestions import accept_in_bulk
 from segscope.session import Interaction
-from segscope.session.commands import Accept, Remove, SessionCommand
+from segscope.session.commands import Accept, Remove
+from segscope.session.entries import SessionCommand
+from segscope.session.examples.acceptance import is_rejected
+from segscope.session.examples.examples import Examples
 from segscope.session.mask_delta import changed_frames
 
 
@@ -120,9 +125,10 @@ class OpenSession:
     def objects(
         self, chosen: Iterable[int] | None = None, *, with_frames: bool = True
     ) -> list[ObjectInfo]:
-        """Describe each object, or those of the chosen ones that exist."""
+        """Describe each object that is not rejected, or those of the chosen ones that exist."""
         with self._lock:
             states = sorted(self.work.objects.items())
+        states = [item for item in states if not is_rejected(item[1])]
         if chosen is not None:
             selected = set(chosen)
             states = [item for item in states if item[0] in selected]
@@ -133,6 +139,16 @@ class OpenSession:
             describe_object(object_id, obj, geometry, with_frames=with_frames)
             for object_id, obj in states
         ]
+
+    def snapshot(self) -> tuple[dict[int, ObjectState], int]:
+        """The objects, which later commands do not change, and the size of the log in bytes."""
+        with self._lock:
+            return dict(self.work.objects), (self.folder / "log.jsonl").stat().st_size
+
+    def learns_from(self, examples: Examples) -> bool:
+        """Whether answers may be learned from these examples."""
+        learning = self.work.state.learning
+        return learning is not None and learning.examples is examples
 
     def free_id(self) -> int:
         """The lowest object number that is not used."""
@@ -173,7 +189,7 @@ class OpenSession:
         and all of them or none.
 
         Args:
-            object_ids: default all that have a mask there.
+            object_ids: default all that have a mask there; unreviewed ones stay unreviewed then.
         """
         numbers = sorted(set(frames))
         if not numbers:
@@ -194,7 +210,25 @@ class OpenSession:
                 f"frame {frame} has no mask to accept; draw an empty one to state that there is "
                 "no object"
             )
-        return Accept(frame, tuple(sorted(chosen)), accepted)
+        unreviewed: list[int] = []
+        if object_ids is None:
+            unreviewed = [i for i in chosen if self.work.objects[i].unreviewed]
+        return Accept(frame, tuple(sorted(chosen)), accepted, tuple(sorted(unreviewed)))
+
+    def accept_suggestions(
+        self, above: float, frames: Iterable[int] | None, label: str | None
+    ) -> CommandResult:
+        """Accept suggestions in bulk; one command a frame, and all of them or none.
+
+        Args:
+            above: least confidence.
+            frames: default all.
+            label: default all.
+        """
+        with self.exclusive():
+            commands = accept_in_bulk(self.work.objects, above, frames, label)
+            focus = frozenset(command.frame for command in commands)
+            return self._apply(lambda: self.work.history.execute_all(commands), focus)
 
     def undo(self, frame: int | None) -> CommandResult | None:
         """Undo the latest command; None when there is none. `frame` is the one in view."""

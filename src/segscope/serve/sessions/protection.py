@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from segscope.errors import PromptError
 from segscope.predict.state import ObjectState
 from segscope.serve.errors import Busy, NotFound
+from segscope.session.suggestions import is_suggestion
 
 Objects = Mapping[int, ObjectState]
 
@@ -43,14 +44,19 @@ def check_removable(objects: Objects, object_id: int, *, force: bool) -> None:
 
 
 def choose_tracked(objects: Objects, requested: Sequence[int] | None) -> list[int]:
-    """Ids of the objects to track: those requested, or all that are prompted and not locked.
+    """Ids of the objects to track: those requested, or all that are prompted, not locked, and no
+    suggestions.
 
     Raises:
         Busy: a requested object is locked.
         PromptError: there is nothing to track.
     """
     if requested is None:
-        chosen = [i for i, obj in objects.items() if obj.anchors and not obj.locked]
+        chosen = [
+            object_id
+            for object_id, obj in objects.items()
+            if obj.anchors and not obj.locked and not is_suggestion(obj)
+        ]
     else:
         chosen = list(requested)
         locked = sorted(i for i in set(chosen) if i in objects and objects[i].locked)

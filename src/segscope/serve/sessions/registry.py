@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from segscope.serve.sessions.jobs import Jobs
 from segscope.serve.sessions.leases import Leases
 from segscope.serve.sessions.model_pool import ModelPool
 from segscope.serve.sessions.open_session import OpenSession
+from segscope.serve.sessions.project_examples import ProjectExamples
 from segscope.serve.sessions.session_request import SessionRequest
 from segscope.serve.sessions.session_rows import SessionRows
 from segscope.serve.settings import ServerSettings
@@ -51,7 +52,11 @@ class _Slot:
 
 
 class SessionRegistry:
-    """The sessions of a project."""
+    """The sessions of a project.
+
+    Attributes:
+        changed: called with the id of a session after each of its commands.
+    """
 
     def __init__(
         self,
@@ -61,6 +66,7 @@ class SessionRegistry:
         engines: ModelPool,
         jobs: Jobs,
         events: EventBus,
+        examples: ProjectExamples,
     ) -> None:
         self._settings = settings
         self.rows = SessionRows(database)
@@ -68,6 +74,8 @@ class SessionRegistry:
         self._engines = engines
         self._jobs = jobs
         self._events = events
+        self._examples = examples
+        self.changed: Callable[[str], None] = lambda _: None
         self._folder = settings.project / "sessions"
         self._folder.mkdir(exist_ok=True)
         self._slots: dict[str, _Slot] = {}
@@ -178,9 +186,11 @@ class SessionRegistry:
             sync(self._folder)  # if the folder were lost in a crash, its log would be lost with it
         except OSError as error:
             raise WriteError(f"cannot create {folder}: {reason_of(error)}") from error
+        row = {"id": folder.name, "image_id": image_id, "model": model}
         work = Interaction(
             stack,
             engine,
+            examples=self._examples.of_session(row, stack, engine),
             window=request.window,
             memory=request.memory,
             overlap=request.overlap,
@@ -204,7 +214,7 @@ class SessionRegistry:
             raise UsageError("start_from names a session on another image")
         with self.use(source_id) as source:
             masks = source.masks()
-            objects = dict(source.work.objects)
+            objects = {key: source.work.objects[key] for key in masks.names}
         copy_masks(masks, objects, session)
 
     def erase(self, session_id: str) -> None:
@@ -221,6 +231,7 @@ class SessionRegistry:
             trash.mkdir(exist_ok=True)
             self.rows.erase(session_id)
             (self._folder / row["id"]).rename(trash / row["id"])
+            self._examples.remove_session(row["id"])
         self.leases.release(session_id)
 
     # --- using -----------------------------------------------------------------------------------
@@ -243,9 +254,29 @@ class SessionRegistry:
                 slot.users -= 1
         self._free_memory(session_id)
 
+    @contextmanager
+    def use_if_open(self, session_id: str) -> Iterator[OpenSession | None]:
+        """A session that stays open inside the block; None where it is not open."""
+        slot = self._slot(session_id)
+        with slot.lock:
+            session = slot.session
+            slot.users += session is not None
+        try:
+            yield session
+        finally:
+            with slot.lock:
+                slot.users -= session is not None
+
+    def list_open(self) -> dict[str, OpenSession]:
+        """The sessions in memory by id."""
+        with self._lock:
+            slots = dict(self._slots)
+        return {key: slot.session for key, slot in slots.items() if slot.session is not None}
+
     def count_command(self, session_id: str, session: OpenSession) -> None:
         """Note in the database that a command was done."""
         self.rows.count_command(session_id, session.work.can_undo)
+        self.changed(session_id)
 
     def _slot(self, session_id: str) -> _Slot:
         with self._lock:
@@ -279,6 +310,7 @@ class SessionRegistry:
                     other_weights=True,
                     annotator=row["annotator"],
                     masks_first=True,
+                    examples=self._examples.of_session(row, stack, engine),
                 )
         except (UsageError, ReadError) as error:
             raise ReadError(
@@ -313,7 +345,7 @@ class SessionRegistry:
         """Close the sessions that were unused for longest, until the rest is within the limits."""
         with self._lock:
             slots = dict(self._slots)
-        sessions = {key: slot.session for key, slot in slots.items() if slot.session is not None}
+        sessions = self.list_open()
         count = len(sessions)
         total = sum(session.memory_bytes() for session in sessions.values())
         for session_id, session in sorted(sessions.items(), key=lambda item: item[1].last_used):

@@ -9,7 +9,7 @@ import numpy as np
 
 from segscope.masks import decode_runs
 from segscope.predict.state import FrameResult, ObjectState
-from segscope.prompts import MaskPrompt
+from segscope.prompts import is_by_person
 from segscope.serve.answers import Doubt
 
 JUMP = 3.0  # a change of area by this factor from one frame to the next is the largest doubt
@@ -52,11 +52,7 @@ def is_reviewed(obj: ObjectState, frame: int) -> bool:
     """Whether a person accepted the mask or prompted it."""
     if frame in obj.accepted:
         return True
-    # masks that a network computed come as mask prompts too, with a score below 1
-    return any(
-        not isinstance(prompt, MaskPrompt) or prompt.score == 1
-        for prompt in obj.prompts.get(frame, ())
-    )
+    return any(map(is_by_person, obj.prompts.get(frame, ())))
 
 
 def _doubts(

@@ -15,6 +15,7 @@ from segscope.serve.project.images import Images
 from segscope.serve.project.mask_export import ExportedFile, export_masks
 from segscope.serve.sessions import review
 from segscope.serve.sessions.jobs import Jobs
+from segscope.serve.sessions.learning_service import LearningService
 from segscope.serve.sessions.object_info import describe_network
 from segscope.serve.sessions.registry import SessionRegistry
 from segscope.serve.sessions.session_request import SessionRequest
@@ -33,8 +34,10 @@ class SessionService:
         images: Images,
         sessions: SessionRegistry,
         jobs: Jobs,
+        learning: LearningService,
         temporary_folder: Path,
     ) -> None:
+        self._learning = learning
         self._temporary_folder = temporary_folder
         self._database = database
         self._images = images
@@ -92,6 +95,7 @@ class SessionService:
                 job=job,
                 interrupted=interrupted,
                 reviewed=review.count_reviewed(work.objects),
+                learning=self._learning.describe_session(session),
                 objects=session.objects(),
                 flags=self._flags(session_id),
             )

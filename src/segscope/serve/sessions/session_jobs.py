@@ -16,6 +16,7 @@ from segscope.serve.background import BackgroundThreads
 from segscope.serve.errors import Busy
 from segscope.serve.sessions.device_queue import Urgency
 from segscope.serve.sessions.events import EventBus, MaskEvent
+from segscope.serve.sessions.find_all import Search, SuggestionFinder
 from segscope.serve.sessions.jobs import Job, Jobs
 from segscope.serve.sessions.mask_patch import MaskPatch
 from segscope.serve.sessions.model_pool import ModelPool
@@ -23,6 +24,7 @@ from segscope.serve.sessions.open_session import FrameChanges, OpenSession
 from segscope.serve.sessions.propagation import PropagateRequest
 from segscope.serve.sessions.proposals import add_classes, add_proposals
 from segscope.serve.sessions.registry import SessionRegistry
+from segscope.serve.sessions.result import CommandResult
 from segscope.stack import Stack
 
 log = logging.getLogger("segscope.serve")
@@ -41,7 +43,9 @@ class SessionJobs:
         engines: ModelPool,
         jobs: Jobs,
         events: EventBus,
+        finder: SuggestionFinder,
     ) -> None:
+        self._finder = finder
         self._sessions = sessions
         self._engines = engines
         self._jobs = jobs
@@ -179,11 +183,52 @@ class SessionJobs:
         else:
             ((frame, proposals),) = masks.items()
             result = add_proposals(session, frame, proposals)
+        self._add_result(job, session, result)
+
+    def _add_result(self, job: Job, session: OpenSession, result: CommandResult) -> None:
+        """Count a command of a job, and publish what it changed."""
         if result.touched:
             self._sessions.count_command(job.session_id, session)
             job.step(result.changes, done=job.total)
             self._publish_patches(job, result.changes)
-        job.result = {"objects": list(result.touched), "stale": list(result.stale)}
+        present = [number for number in result.touched if number in session.work.objects]
+        job.result = {"objects": present, "stale": list(result.stale)}
+
+    # --- like examples ---------------------------------------------------------------------------
+
+    def find_all(
+        self, session_id: str, frame: int, labels: Sequence[str] | None, *, whole: bool
+    ) -> Job:
+        """Find all objects like the accepted ones, and add them as suggestions.
+
+        Args:
+            session_id: of the session.
+            frame: to search.
+            labels: default all with accepted objects.
+            whole: all frames.
+
+        Raises:
+            UsageError: there are no accepted objects.
+        """
+        with self._sessions.use(session_id) as session:
+            session.visible_masks(frame)  # refuses frames that do not exist
+            chosen = self._finder.choose_labels(session, labels)
+            frames = range(frame, frame + 1)
+            if whole:
+                frames = range(session.frames)
+
+        def work(job: Job) -> None:
+            def progress(done: int, total: int) -> None:
+                job.total = total
+                job.step(done=done)
+                self._publish_job(job)
+
+            search = Search(frames, chosen, progress, job.cancelled)
+            with self._sessions.use(session_id) as session:
+                result = self._finder.find(session_id, session, search)
+                self._add_result(job, session, result)
+
+        return self._jobs.start(Job("find_all", session_id), work, self._publish_job)
 
     # --- before it is needed ---------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_EXAMPLES = 100  # of one label
+MOST_EXAMPLES = 32  # of one label: about 17 MB of sums
 
 
 def choose_diverse(means: Sequence[NDArray[np.float32]]) -> list[int]:

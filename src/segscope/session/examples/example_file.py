@@ -78,6 +78,22 @@ def read_examples(path: Path) -> list[Example]:
         raise ReadError(f"{path} is not a file of examples, or is damaged: {error}") from error
 
 
+def read_means(path: Path) -> NDArray[np.float32]:
+    """The mean features of the first example of a file, without reading the rest.
+
+    Raises:
+        ReadError: the file is missing or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as file:
+            means = np.asarray(file.get_tensor("0.means"), np.float32)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ReadError(f"cannot read {path}: {error}") from error
+    return means
+
+
 def _to_json(example: Example) -> JsonObject:
     return {
         "source": asdict(example.source),

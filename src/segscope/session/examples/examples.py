@@ -17,16 +17,17 @@ from segscope.errors import PromptError, UsageError
 from segscope.inference.answers import PromptedFrame
 from segscope.inference.crop import EncodedFrames
 from segscope.inference.learning.example import Example, Source
-from segscope.inference.learning.head import SessionHead, fit_head
-from segscope.inference.learning.observation import engine_key, make_example
-from segscope.inference.learning.ridge import FoldSums
-from segscope.masks import encode_runs
+from segscope.inference.learning.head import KnownSums, SessionHead, fit_head
+from segscope.inference.learning.observation import engine_key, make_example, suits_grid
+from segscope.masks import LabelMap, Masks, decode_runs, encode_runs
 from segscope.models.engine import Engine
+from segscope.models.segmenter import refuse_segmenter
 from segscope.prompts import MaskPrompt, check_prompts
 from segscope.render import Renderer
 from segscope.session.examples.acceptance import Acceptance, hash_mask
 from segscope.session.examples.choice import choose_diverse
 from segscope.session.examples.example_file import read_examples, write_examples
+from segscope.session.examples.source_masks import LEAST_PIXELS, SourceMask, list_objects
 from segscope.session.examples.store import ExampleStore
 from segscope.session.identity import stack_identity
 from segscope.stack import Stack
@@ -54,11 +55,12 @@ class LabelSummary:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Entry:
+class Entry:
     """What stays in memory of an example."""
 
     id: str
     label: str
+    is_empty: bool
     means: NDArray[np.float32]
 
 
@@ -80,12 +82,19 @@ class Examples:
     """
 
     def __init__(self, engine: Engine, folder: Path | str | None = None) -> None:
+        """Begin without examples.
+
+        Raises:
+            UsageError: a network that takes no prompts.
+        """
+        refuse_segmenter(engine)
         self.engine = engine
         self.store = ExampleStore(None if folder is None else Path(folder))
-        self._entries: dict[Acceptance, _Entry] = {}
+        self._entries: dict[Acceptance, Entry] = {}
         self._heads: OrderedDict[tuple[str, ...], SessionHead] = OrderedDict()
-        self._sums: dict[str, FoldSums] = {}
+        self._sums: dict[str, KnownSums] = {}
         self._lock = threading.RLock()
+        self._fitting = threading.Lock()
 
     def __enter__(self) -> Examples:
         return self
@@ -140,17 +149,20 @@ class Examples:
     def choose(
         self, label: str, counts: Callable[[Acceptance], bool] = lambda _: True
     ) -> tuple[str, ...]:
-        """Ids of the examples that a head of a label learns from now.
+        """Ids of the examples that a head of a label learns from now; none where all of them show
+        only what the label is not.
 
         Args:
-            counts: whether an acceptance still holds.
+            counts: whether an acceptance by a session still holds.
         """
         with self._lock:
             entries = [
                 entry
                 for acceptance, entry in self._entries.items()
-                if entry.label == label and counts(acceptance)
+                if entry.label == label and (not acceptance.object_id or counts(acceptance))
             ]
+        if all(entry.is_empty for entry in entries):
+            return ()
         chosen = choose_diverse([entry.means for entry in entries])
         return tuple(entries[position].id for position in chosen)
 
@@ -162,23 +174,31 @@ class Examples:
         """
         key = tuple(ids)
         with self._lock:
-            if key not in self._heads:
-                examples = list(map(self.store.get, key))
-                known = self._sums.setdefault(examples[0].source.label, FoldSums())
-                self._heads[key] = fit_head(examples, known)
-                while len(self._heads) > HEADS:
-                    self._heads.popitem(last=False)
-            self._heads.move_to_end(key)
-            return self._heads[key]
+            if key in self._heads:
+                self._heads.move_to_end(key)
+                return self._heads[key]
+        head = self._fit(key)
+        with self._lock:
+            self._heads[key] = head
+            while len(self._heads) > HEADS:
+                self._heads.popitem(last=False)
+        return head
+
+    def _fit(self, ids: Sequence[str]) -> SessionHead:
+        """Fit the head of examples, while other threads use other heads."""
+        with self._fitting:
+            examples = list(map(self.store.get, ids))
+            known = self._sums.setdefault(examples[0].source.label, KnownSums())
+            return fit_head(examples, known)
 
     def summarise(self) -> list[LabelSummary]:
-        """What each label's examples say."""
-        return [self._summarise(label) for label in self.labels]
+        """What the examples of each label say that has accepted masks."""
+        chosen = {label: self.choose(label) for label in self.labels}
+        return [self._summarise(label, ids) for label, ids in chosen.items() if ids]
 
-    def _summarise(self, label: str) -> LabelSummary:
-        head = self.head(self.choose(label))
-        learned = head.left_out_score()
-        return LabelSummary(label, self.count(label), head.plain_score(), learned)
+    def _summarise(self, label: str, ids: Sequence[str]) -> LabelSummary:
+        head = self.head(ids)
+        return LabelSummary(label, self.count(label), head.plain_score(), head.left_out_score())
 
     # --- changes ---------------------------------------------------------------------------------
 
@@ -203,17 +223,85 @@ class Examples:
             window: intensities displayed, see `segscope.render.Renderer`.
 
         Raises:
-            PromptError: the mask is empty or of another size than the frame.
+            PromptError: the mask is empty, too thin, or of another size than the frame.
         """
-        image = stack_identity(stack)["sha256"]
         prompt = MaskPrompt(mask, frame=frame)
         if not prompt.mask.any():
             raise PromptError("an example is the mask of an object; this one is empty")
         check_prompts([prompt], stack.shape_zyx)
-        acceptance = Acceptance(image, frame, 0, label, hash_mask(encode_runs(prompt.mask)))
+        if not suits_grid(prompt.mask):
+            raise PromptError(
+                "this mask is too thin in its box to learn from; examples are compact objects"
+            )
+        labelled = SourceMask(label, frame, encode_runs(prompt.mask))
+        self.add_source_masks(stack, [labelled], group=group, window=window)
+
+    def add_masks(
+        self,
+        stack: Stack,
+        masks: Masks | LabelMap,
+        *,
+        label: str | None = None,
+        group: str = "",
+        window: str | JsonObject | None = None,
+    ) -> int:
+        """Learn from all objects of a segmentation, on a few frames of a volume or a video.
+
+        Args:
+            stack: the image.
+            masks: of its objects, as `segscope.segment` and `segscope.read_masks` give them, or a
+                label array (frame, row, column) or (row, column), 0 = background.
+            label: of all objects; default: the name of each.
+            group: opaque id of the patient or case; default: the stack.
+            window: intensities displayed, see `segscope.render.Renderer`.
+
+        Returns:
+            how many examples were made; objects of fewer than 16 pixels and thin ones make none.
+
+        Raises:
+            PromptError: the masks are empty or of another size than the stack.
+        """
+        if not isinstance(masks, Masks):
+            masks = Masks.from_labels(masks)
+        if masks.shape_zyx != stack.shape_zyx:
+            raise PromptError(
+                f"masks {masks.shape_zyx} (frame, row, column) do not fit a stack "
+                f"{stack.shape_zyx}; an example needs the image that its mask was made on"
+            )
+        labels = dict(masks.names)
+        if label is not None:
+            labels = dict.fromkeys(labels, label)
+        listed = [mask for mask in list_objects(masks, labels) if mask.pixels >= LEAST_PIXELS]
+        if not listed:
+            raise PromptError(
+                f"examples are masks of objects; these have none of at least {LEAST_PIXELS} pixels"
+            )
+        return len(self.add_source_masks(stack, listed, group=group, window=window))
+
+    def add_source_masks(
+        self,
+        stack: Stack,
+        masks: Iterable[SourceMask],
+        *,
+        group: str = "",
+        window: str | JsonObject | None = None,
+    ) -> list[SourceMask]:
+        """Learn from masks on the frames of a stack, all but those too thin in their boxes.
+
+        Returns:
+            those that were learned from.
+        """
+        image = stack_identity(stack)["sha256"]
         features = EncodedFrames(self.engine, Renderer(stack, window), video=len(stack) > 1)
-        prompted = PromptedFrame(self.engine, stack.size_hw, partial(features.get, frame))
-        self.accept(prompted, prompt.mask, acceptance, group=group)
+        learned = []
+        for mask in masks:
+            digest = hash_mask(mask.runs)
+            acceptance = Acceptance(image, mask.frame, 0, mask.label, digest, mask.rejected)
+            frame = PromptedFrame(self.engine, stack.size_hw, partial(features.get, mask.frame))
+            self.accept(frame, decode_runs(mask.runs, stack.size_hw), acceptance, group=group)
+            if acceptance in self:
+                learned.append(mask)
+        return learned
 
     def accept(
         self,
@@ -223,19 +311,21 @@ class Examples:
         *,
         group: str = "",
     ) -> None:
-        """Learn from an accepted mask (row, column) of a frame, unless it is an example already."""
-        if acceptance in self:
+        """Learn from an accepted mask (row, column) of a frame, unless it is an example already or
+        too thin for one.
+        """
+        if acceptance in self or not suits_grid(mask):
             return
         group = group or acceptance.image
         source = Source(acceptance.label, acceptance.image, group, acceptance.frame)
-        self._insert(acceptance, make_example(frame, mask, source))
+        self._insert(acceptance, make_example(frame, mask, source, rejected=acceptance.rejected))
 
     def restrict(self, image: str, acceptances: Iterable[Acceptance]) -> None:
-        """Forget the examples of an image whose acceptance no longer holds."""
+        """Forget the examples of an image whose acceptance by a session no longer holds."""
         valid = set(acceptances)
         with self._lock:
-            gone = [each for each in self._entries if each.image == image and each not in valid]
-            for acceptance in gone:
+            accepted = [each for each in self._entries if each.image == image and each.object_id]
+            for acceptance in set(accepted) - valid:
                 del self._entries[acceptance]
 
     def __contains__(self, acceptance: Acceptance) -> bool:
@@ -244,7 +334,7 @@ class Examples:
 
     def _insert(self, acceptance: Acceptance, example: Example) -> None:
         example_id = self.store.put(example)
-        entry = _Entry(example_id, example.source.label, example.means)
+        entry = Entry(example_id, example.source.label, example.is_empty, example.means)
         with self._lock:
             self._entries[acceptance] = entry
 
@@ -270,12 +360,20 @@ class Examples:
             ReadError: it is missing, damaged, or something else.
             UsageError: its examples are of another engine.
         """
-        for number, example in enumerate(read_examples(Path(path))):
-            if example.engine != engine_key(self.engine):
-                raise UsageError(
-                    f"{path} was made with other weights than {self.engine.card.name} has here; "
-                    "make the examples again from their images and masks"
-                )
-            source = example.source
-            acceptance = Acceptance(source.image, source.frame, number, source.label, example.id)
-            self._insert(acceptance, example)
+        for example in read_examples(Path(path)):
+            self.insert(example)
+
+    def insert(self, example: Example) -> None:
+        """Add an example that was made before.
+
+        Raises:
+            UsageError: it is of another engine.
+        """
+        if example.engine != engine_key(self.engine):
+            raise UsageError(
+                f"these examples were made with other weights than {self.engine.card.name} has "
+                "here; make them again from their images and masks"
+            )
+        source = example.source
+        acceptance = Acceptance(source.image, source.frame, 0, source.label, example.id)
+        self._insert(acceptance, example)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from segscope.inference.answers import PromptedFrame
+from segscope.masks import decode_runs
 from segscope.models.engine import Engine
 from segscope.predict.state import InferenceState, ObjectState
-from segscope.session.examples.acceptance import Acceptance, list_acceptances
+from segscope.session.examples.acceptance import Acceptance, find_runs, list_acceptances
 from segscope.session.examples.examples import Examples
 from segscope.session.identity import stack_identity
 from segscope.stack import Stack
@@ -26,6 +27,7 @@ class SessionExamples:
         examples: of all sessions.
         image: opaque id of the session's image.
         group: opaque id of its patient or case.
+        label: whose examples all objects learn from; None for those of each object's own name.
         learns: whether answers learn; what is accepted becomes an example either way.
         updates_at_once: whether the session learns within the command that accepts; else whoever
             opened it calls `update`.
@@ -34,6 +36,7 @@ class SessionExamples:
     examples: Examples
     image: str
     group: str = ""
+    label: str | None = None
     learns: bool = True
     updates_at_once: bool = True
 
@@ -52,7 +55,9 @@ class SessionExamples:
         chosen: dict[int, tuple[str, ...]] = {}
         for object_id in sorted(object_ids):
             obj = objects.get(object_id)
-            label = self.examples.find_label("" if obj is None else obj.name)
+            label = self.label
+            if label is None:
+                label = self.examples.find_label("" if obj is None else obj.name)
             if label is None:
                 continue
             ids = self.examples.choose(label, counts)
@@ -62,18 +67,24 @@ class SessionExamples:
 
     def update(self, inference: InferenceState, objects: Mapping[int, ObjectState]) -> None:
         """Learn from what is accepted now, and forget what no longer is."""
+        for acceptance in self.list_new(objects):
+            self.learn(inference, objects[acceptance.object_id], acceptance)
+
+    def list_new(self, objects: Mapping[int, ObjectState]) -> list[Acceptance]:
+        """What is accepted and not learned from yet; what is no longer accepted is forgotten."""
         acceptances = list_acceptances(self.image, objects)
         self.examples.restrict(self.image, acceptances)
-        for acceptance in acceptances:
-            if acceptance in self.examples:
-                continue
-            answer = objects[acceptance.object_id].answers[acceptance.frame]
-            frame = PromptedFrame(
-                inference.engine,
-                inference.stack.size_hw,
-                partial(inference.features.get, acceptance.frame),
-            )
-            self.examples.accept(frame, inference.mask(answer), acceptance, group=self.group)
+        return [acceptance for acceptance in acceptances if acceptance not in self.examples]
+
+    def learn(self, inference: InferenceState, obj: ObjectState, acceptance: Acceptance) -> None:
+        """Learn from an acceptance of `list_new`."""
+        mask = decode_runs(find_runs(obj, acceptance), inference.stack.size_hw)
+        frame = PromptedFrame(
+            inference.engine,
+            inference.stack.size_hw,
+            partial(inference.features.get, acceptance.frame),
+        )
+        self.examples.accept(frame, mask, acceptance, group=self.group)
 
 
 def examples_of(

@@ -33,7 +33,7 @@ class ExampleStore:
 
     def put(self, example: Example) -> str:
         """Store an example; its id."""
-        path = self._path(example.id)
+        path = self.path(example.id)
         if not path.exists():
             write_examples(path, [example])
         return example.id
@@ -44,7 +44,7 @@ class ExampleStore:
         Raises:
             MissingExample: it is not there, or damaged.
         """
-        path = self._path(example_id)
+        path = self.path(example_id)
         try:
             (example,) = read_examples(path)
         except (ReadError, ValueError) as error:
@@ -55,16 +55,25 @@ class ExampleStore:
             raise MissingExample(f"example {example_id} was changed after it was stored")
         return example
 
+    def discard(self, example_id: str) -> None:
+        """Remove the file of an example, so that it can be stored again."""
+        self.path(example_id).unlink(missing_ok=True)
+
     def holds(self, example_id: str) -> bool:
         """Whether the file of an example is there."""
-        return self._path(example_id).exists()
+        return self.path(example_id).exists()
 
     def close(self) -> None:
         """Remove the folder, if it belongs to the store."""
         if self._scratch is not None:
             self._scratch.cleanup()
 
-    def _path(self, example_id: str) -> Path:
+    def path(self, example_id: str) -> Path:
+        """The file of an example.
+
+        Raises:
+            MissingExample: this is no id.
+        """
         if not example_id.isalnum():
             raise MissingExample(f"{example_id!r} is no id of an example")
         return self.folder / f"{example_id}{SUFFIX}"

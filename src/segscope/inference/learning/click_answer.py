@@ -1,0 +1,164 @@
+"""The learned answer to a lone click.
+
+A click does not say how large its object is; examples do. The network answers in windows that suit
+their sizes, and each mask is judged by its own size and by how well it agrees with the session
+head. The best one is looked at once more, as if its box had been drawn. Where the head is not
+expected to help there, sizes alone may still choose among the network's own masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from segscope.inference.answers import MaskCandidate, PromptedFrame, PromptedMasks
+from segscope.inference.crop import Crop, Xyxy
+from segscope.inference.learning.box_answer import OVERFLOW_NOTE
+from segscope.inference.learning.guard import can_help
+from segscope.inference.learning.head import SessionHead
+from segscope.inference.learning.parts import keep_parts, mask_box
+from segscope.inference.learning.sizes import ExampleSizes
+from segscope.inference.learning.window import SIDE, HeadWindow, add_places, read_ridge
+from segscope.inference.learning.window_answer import is_finite, learn_window
+from segscope.inference.windows import (
+    cut_penalty,
+    decode_crop,
+    expect_overlap,
+    measure_overlaps,
+    weigh_scores,
+)
+from segscope.models.engine import DecoderPrompt
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What counts for a mask beside the IoU that the network predicts.
+
+    Attributes:
+        agreement_power: of the agreement with the head, in how likely a mask is.
+        size_bonus: expected IoU that a unit of log likelihood of the size is worth.
+        agreement_bonus: the same for the agreement.
+        margin: expected IoU by which a mask must exceed the plain answer.
+    """
+
+    agreement_power: float
+    size_bonus: float
+    agreement_bonus: float
+    margin: float
+
+
+# chosen on validation sessions; see benchmarks/learning.py
+BY_HEAD = Judgement(agreement_power=3.0, size_bonus=0.06, agreement_bonus=0.6, margin=0.05)
+BY_SIZE = Judgement(agreement_power=0.0, size_bonus=0.03, agreement_bonus=0.0, margin=0.15)
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedMasks:
+    """Masks for one click, and what speaks for each.
+
+    Attributes:
+        candidates: N masks of the network, the plain answer first.
+        overlaps: (N, N) IoU of each pair.
+        likelihoods: (N,) log likelihood of each one's size.
+        agreements: (N,) Dice of each one and the head, about the mask.
+    """
+
+    candidates: Sequence[MaskCandidate]
+    overlaps: Tensor
+    likelihoods: Tensor
+    agreements: Tensor
+
+    def choose(self, judgement: Judgement) -> int:
+        """Position of the best mask; 0, the plain answer, if none is clearly better."""
+        weights = weigh_scores(self.candidates)
+        weights = weights * self.likelihoods.exp()
+        weights = weights * (judgement.agreement_power * self.agreements).exp()
+        worth = expect_overlap(self.overlaps, weights) - cut_penalty(self.candidates)
+        worth = worth + judgement.size_bonus * self.likelihoods
+        worth = worth + judgement.agreement_bonus * self.agreements
+        best = int(worth.argmax())
+        if worth[best] > worth[0] + judgement.margin:
+            return best
+        return 0
+
+
+def learn_click(
+    frame: PromptedFrame, head: SessionHead, plain: PromptedMasks, prompt: DecoderPrompt
+) -> PromptedMasks:
+    """Put the learned answer before the plain one, where examples promise a better one.
+
+    Args:
+        head: of the object's label.
+        plain: the network's own masks for the click, in windows that suit the examples.
+        prompt: a lone positive click, in pixels of the frame.
+    """
+    unchanged = replace(plain, candidates=plain.candidates[:4])
+    if not all(map(is_finite, plain.candidates)):
+        return replace(unchanged, note=OVERFLOW_NOTE)
+    judged = judge_masks(frame, head, plain.candidates)
+    learned = _look_closer(frame, head, judged, prompt)
+    if learned is None:
+        sized = judged.choose(BY_SIZE)
+        if not sized:
+            return unchanged
+        learned = judged.candidates[sized]
+    return PromptedMasks([learned, *plain.candidates[:3]], note=head.note, learned=True)
+
+
+def judge_masks(
+    frame: PromptedFrame, head: SessionHead, candidates: Sequence[MaskCandidate]
+) -> JudgedMasks:
+    """What speaks for each of the network's masks for a click."""
+    sizes = ExampleSizes.of(head)
+    boxes = list(map(mask_box, candidates))
+    values: dict[Crop, Tensor] = {}
+    agreements = []
+    for candidate, box in zip(candidates, boxes, strict=True):
+        crop = candidate.crop
+        if crop not in values:
+            values[crop] = read_ridge(head.whole, frame.engine.pixel_maps(frame.features(crop)))
+        agreements.append(_agree(head, candidate, values[crop], box))
+    return JudgedMasks(
+        candidates,
+        measure_overlaps(candidates, frame.size_hw),
+        torch.tensor([sizes.log_likelihood(box) for box in boxes]),
+        torch.tensor(agreements),
+    )
+
+
+def _agree(head: SessionHead, candidate: MaskCandidate, values: Tensor, box: Xyxy | None) -> float:
+    """Dice of a mask and the head, in the window of the mask's box."""
+    if box is None:
+        return 0.0
+    window = HeadWindow.around(box, candidate.crop.frame_hw)
+    mask = window.sample(candidate.logits[None, None].float(), candidate.crop).flatten() > 0
+    inside = add_places(head.whole, window, window.sample(values, candidate.crop)) > 0
+    total = int(mask.sum()) + int(inside.sum())
+    return 2 * int((mask & inside).sum()) / max(total, 1)
+
+
+def _look_closer(
+    frame: PromptedFrame, head: SessionHead, judged: JudgedMasks, prompt: DecoderPrompt
+) -> MaskCandidate | None:
+    """The learned answer in the window of the best mask, or None where the head is not expected to
+    help.
+    """
+    best = judged.candidates[judged.choose(BY_HEAD)]
+    box = mask_box(best)
+    if box is None or not can_help(head):
+        return None
+    window = HeadWindow.around(box, frame.size_hw)
+    own = best
+    x, y = prompt.points[0].tolist()
+    if frame.engine.window_rule is not None and window.crop.holds((x, y, x, y)):
+        previous = best.crop.paste(frame.engine.to_frame(best.logits, best.crop.size_hw))
+        crop = window.encoded_crop(frame.engine)
+        (own,) = decode_crop(frame, crop, replace(prompt, box=box), previous)
+    learned = learn_window(frame, head, window, own, own.crop)
+    if learned is None:
+        return None
+    found = window.read_logits(frame.engine, own.logits, own.crop).view(SIDE, SIDE)
+    return keep_parts(learned, found, (x, y))
