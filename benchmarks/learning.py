@@ -3,12 +3,13 @@ kinds, with answers to a tight box and to a lone click.
 
     python benchmarks/learning.py --data DIR [--which one-class mixed validation] [--sets NAME ...]
                                   [--accepted 1 3 10] [--prompts box click] [--draws 3] [--seed 0]
-                                  [--threads 1] [--model mini] [--out FILE.json]
+                                  [--parts] [--threads 1] [--model mini]
+                                  [--out FILE.json]
 
-Pictures are drawn from each set, one object each (`learning_objects.py`). In each draw of a set,
+Images are drawn from each set, one object each (`learning_objects.py`). In each draw of a set,
 some are accepted and all others answered, with and without learning; patients are kept apart where
 the set names several. Intervals are those of `segscope.metrics.intervals`: units are patients, or
-pictures where there are fewer than five patients. Settings are chosen on `validation` only.
+images where there are fewer than five patients. Settings are chosen on `validation` only.
 """
 
 from __future__ import annotations
@@ -22,16 +23,17 @@ import time
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from learning_objects import SESSIONS, Mask, Picture, SessionSet, draw_pictures, split_pictures
+from learning_objects import SESSIONS, Mask, SessionImage, SessionSet, draw_images, split_images
 from numpy.typing import NDArray
 
 import segscope as ss
+from segscope.inference.learning.observation import suits_grid
 from segscope.metrics.intervals import LEAST_PATIENTS, Interval, mean_interval_of_sets
 from segscope.models.engine import Engine, Features
 from segscope.prompts import Box, Point, Prompt
@@ -40,8 +42,8 @@ from segscope.simulate.clicks import interior_point
 
 PROMPTS = ("box", "click")
 ACCEPTED = {"one-class": (1, 3, 10), "mixed": (1, 3, 7), "validation": (1, 3, 10)}
-POOL = 40  # pictures of a set, from which each draw takes its own
-ANSWERED = {1: 17, 3: 17, 7: 13, 10: 10}  # pictures of a draw
+POOL = 40  # images of a set, from which each draw takes its own
+ANSWERED = {1: 17, 3: 17, 7: 13, 10: 10}  # images of a draw
 LEAST_ANSWERED = {10: 7}  # fewer are no session; otherwise two
 LOSS = 0.02  # Dice
 
@@ -54,9 +56,9 @@ class Row:
         which: kind of session.
         session: name of its set.
         draw: number.
-        accepted: pictures.
+        accepted: images.
         prompt: "box" or "click".
-        image, group, frame: of the picture.
+        case_id, group, frame: of the image.
         name: class of the object.
         plain, learned: Dice.
         used: whether the answer was learned.
@@ -67,7 +69,7 @@ class Row:
     draw: int
     accepted: int
     prompt: str
-    image: str
+    case_id: str
     group: str
     frame: int
     name: str
@@ -110,33 +112,34 @@ class Bench:
         self.plain: dict[tuple[int, str], float] = {}
 
     def clear(self) -> None:
-        """Drop what belongs to the pictures of one set."""
+        """Drop what belongs to the images of one set."""
         self.encoded.features.clear()
         self.plain.clear()
 
-    def answer(self, picture: Picture, prompt: str, examples: Examples | None) -> ss.FrameMask:
-        with ss.Interaction(picture.stack, self.engine, examples=examples) as work:
-            return work.add(make_prompt(picture.mask, prompt))
+    def answer(self, image: SessionImage, prompt: str, examples: Examples | None) -> ss.FrameMask:
+        with ss.Interaction(image.stack, self.engine, examples=examples) as work:
+            return work.add(make_prompt(image.mask, prompt))
 
-    def answer_plainly(self, picture: Picture, prompt: str) -> float:
-        key = id(picture), prompt
+    def answer_plainly(self, image: SessionImage, prompt: str) -> float:
+        key = id(image), prompt
         if key not in self.plain:
-            self.plain[key] = dice(self.answer(picture, prompt, None).mask, picture.mask)
+            self.plain[key] = dice(self.answer(image, prompt, None).mask, image.mask)
         return self.plain[key]
 
     def measure(
-        self, accepted: Sequence[Picture], others: Iterable[Picture]
-    ) -> Iterator[tuple[Picture, str, float, float, bool]]:
-        """Picture, prompt, Dice without and with learning, and whether the answer was learned."""
+        self, accepted: Sequence[SessionImage], others: Iterable[SessionImage]
+    ) -> Iterator[tuple[SessionImage, str, float, float, bool]]:
+        """Image, prompt, Dice without and with learning, and whether the answer was learned."""
         with Examples(self.engine) as examples:
-            for picture in accepted:
-                examples.add(picture.stack, picture.mask, group=picture.group)
-            for picture in others:
+            for image in accepted:
+                if suits_grid(image.mask):  # a line teaches nothing
+                    examples.add(image.stack, image.mask, group=image.group)
+            for image in others:
                 for prompt in self.prompts:
-                    answer = self.answer(picture, prompt, examples)
-                    learned = dice(answer.mask, picture.mask)
+                    answer = self.answer(image, prompt, examples)
+                    learned = dice(answer.mask, image.mask)
                     used = "learned from" in answer.note
-                    yield picture, prompt, self.answer_plainly(picture, prompt), learned, used
+                    yield image, prompt, self.answer_plainly(image, prompt), learned, used
 
 
 def make_prompt(mask: Mask, prompt: str) -> Prompt:
@@ -155,7 +158,7 @@ def run_sessions(
     bench: Bench,
     which: str,
     chosen: SessionSet,
-    pictures: Sequence[Picture],
+    images: Sequence[SessionImage],
     plan: argparse.Namespace,
 ) -> list[Row]:
     rows = []
@@ -164,12 +167,12 @@ def run_sessions(
             continue
         for draw in range(plan.draws):
             seed = (plan.seed, draw, count, zlib.crc32(chosen.name.encode()))
-            accepted, rest = split_pictures(pictures, count, np.random.default_rng(seed))
+            accepted, rest = split_images(images, count, np.random.default_rng(seed))
             others = rest[: ANSWERED.get(count, 20)]
             if len(accepted) < count or len(others) < LEAST_ANSWERED.get(count, 2):
                 continue
-            for picture, prompt, plain, learned, used in bench.measure(accepted, others):
-                place = (picture.image, picture.group, picture.frame, picture.name)
+            for image, prompt, plain, learned, used in bench.measure(accepted, others):
+                place = (image.case_id, image.group, image.frame, image.name)
                 row = Row(which, chosen.name, draw, count, prompt, *place, plain, learned, used)
                 rows.append(row)
     return rows
@@ -199,7 +202,7 @@ def table(rows: Sequence[Row]) -> str:
 
 def _line(name: str, sets: Sequence[Sequence[Row]], interval: Interval) -> str:
     """Means over sets of means over rows; n counts objects, not answers."""
-    objects = sum(len({(row.image, row.frame) for row in rows}) for rows in sets)
+    objects = sum(len({(row.case_id, row.frame) for row in rows}) for rows in sets)
     patients = sum(len({row.group for row in rows}) for rows in sets)
     plain = _mean(sets, lambda row: row.plain)
     learned = _mean(sets, lambda row: row.learned)
@@ -215,13 +218,13 @@ def _line(name: str, sets: Sequence[Sequence[Row]], interval: Interval) -> str:
 
 
 def gains_of_units(rows: Sequence[Row]) -> list[float]:
-    """Mean gain of each patient, or of each picture where there are few patients."""
+    """Mean gain of each patient, or of each image where there are few patients."""
     by_patient = len({row.group for row in rows}) >= LEAST_PATIENTS
     gains: dict[tuple[str, int], list[float]] = defaultdict(list)
     for row in rows:
         key = (row.group, 0)
         if not by_patient:
-            key = (row.image, row.frame)
+            key = (row.case_id, row.frame)
         gains[key].append(row.gain)
     return [float(np.mean(each)) for each in gains.values()]
 
@@ -238,7 +241,7 @@ def _by_session(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """A line for each kind, prompt and number of accepted pictures: the figures to reach."""
+    """A line for each kind, prompt and number of accepted images: the figures to reach."""
     lines = [
         "| sessions | prompt | accepted | plain | learned | gain | 95 % interval | worst set "
         "| objects that lose > 0.02 | used |",
@@ -266,7 +269,7 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def parts(rows: Sequence[Row]) -> list[list[Row]]:
-    """Rows of each kind of session, prompt and number of accepted pictures."""
+    """Rows of each kind of session, prompt and number of accepted images."""
     by: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
     for row in rows:
         by[row.which, row.prompt, row.accepted].append(row)
@@ -288,10 +291,13 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder of the development data")
     parser.add_argument("--which", nargs="+", choices=SESSIONS, default=["one-class", "mixed"])
     parser.add_argument("--sets", nargs="+", default=[], help="sets whose names begin like these")
-    parser.add_argument("--accepted", nargs="+", type=int, help="numbers of accepted pictures")
+    parser.add_argument("--accepted", nargs="+", type=int, help="numbers of accepted images")
     parser.add_argument("--prompts", nargs="+", choices=PROMPTS, default=list(PROMPTS))
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--parts", action="store_true", help="connected parts of a class, not all of it at once"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--model", default="mini")
     parser.add_argument("--out", type=Path, help="rows as JSON")
@@ -309,11 +315,12 @@ def main() -> None:
                 continue
             start = time.process_time()
             rng = np.random.default_rng((given.seed, zlib.crc32(chosen.data.encode())))
-            pictures = draw_pictures(chosen, given.data, POOL, rng)
-            rows += run_sessions(bench, which, chosen, pictures, given)
+            drawn_from = replace(chosen, parts=given.parts)
+            images = draw_images(drawn_from, given.data, POOL, rng)
+            rows += run_sessions(bench, which, chosen, images, given)
             bench.clear()
             seconds = math.ceil(time.process_time() - start)
-            print(f"{which} {chosen.name}: {len(pictures)} pictures, {seconds} s", file=sys.stderr)
+            print(f"{which} {chosen.name}: {len(images)} images, {seconds} s", file=sys.stderr)
             if given.out:
                 given.out.write_text(json.dumps(to_json(rows, given)))
     for part in parts(rows):

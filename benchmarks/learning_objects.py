@@ -1,7 +1,7 @@
-"""Objects for the sessions of `learning.py`: one a picture, drawn from sets of development data.
+"""Objects for the sessions of `learning.py`, one an image, drawn from sets of development data.
 
-An object is an instance, or one connected part of a class. A picture is an image, a slice or a
-frame.
+An object is an instance, or all of a class, or one connected part of it. Slices and frames are
+images here.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Mask = NDArray[np.bool_]
 Rng = np.random.Generator
 
 LEAST_PIXELS = 60  # of an object
-LEAST_SHARE = 0.2  # of the largest part of its class on the picture
+LEAST_SHARE = 0.2  # of the largest part of its class on the image
 
 
 @dataclass(frozen=True)
 class SessionSet:
-    """Where the pictures of sessions come from.
+    """Where the images of sessions come from.
 
     Attributes:
         name: in tables.
@@ -38,6 +38,7 @@ class SessionSet:
         sources: of a set that mixes several; empty for all.
         splits: empty for all.
         most: examples that sessions have at most.
+        parts: whether connected parts of a class are objects, and not the class as a whole.
     """
 
     name: str
@@ -46,6 +47,7 @@ class SessionSet:
     sources: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
     most: int = 10
+    parts: bool = False
 
 
 ONE_CLASS = (
@@ -129,19 +131,19 @@ SESSIONS: Mapping[str, tuple[SessionSet, ...]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """A picture with one object.
+class SessionImage:
+    """An image with one object.
 
     Attributes:
-        image: id of the case that it belongs to.
+        case_id: of the case that it belongs to.
         group: patient, volume or field of the case.
         frame: of the case.
         name: class of the object.
-        stack: the picture as the network sees it.
+        stack: the image as the network sees it.
         mask: (row, column) of the object.
     """
 
-    image: str
+    case_id: str
     group: str
     frame: int
     name: str
@@ -149,16 +151,16 @@ class Picture:
     mask: Mask
 
 
-def draw_pictures(chosen: SessionSet, data: Path, most: int, rng: Rng) -> list[Picture]:
-    """At most so many pictures of a set, spread over its cases, each with one object."""
+def draw_images(chosen: SessionSet, data: Path, most: int, rng: Rng) -> list[SessionImage]:
+    """At most so many images of a set, spread over its cases, each with one object."""
     cases = [case for case in read_dataset(data / chosen.data).cases if _belongs(case, chosen)]
-    pictures: list[Picture] = []
+    images: list[SessionImage] = []
     for number, place in enumerate(rng.permutation(len(cases)).tolist()):
-        quota = math.ceil((most - len(pictures)) / (len(cases) - number))
-        pictures += _draw_from_case(cases[place], chosen, quota, rng)
-        if len(pictures) >= most:
+        quota = math.ceil((most - len(images)) / (len(cases) - number))
+        images += _draw_from_case(cases[place], chosen, quota, rng)
+        if len(images) >= most:
             break
-    return pictures
+    return images
 
 
 def _belongs(case: Case, chosen: SessionSet) -> bool:
@@ -167,25 +169,25 @@ def _belongs(case: Case, chosen: SessionSet) -> bool:
     return not chosen.splits or case.split in chosen.splits
 
 
-def _draw_from_case(case: Case, chosen: SessionSet, quota: int, rng: Rng) -> list[Picture]:
-    """Pictures of as many frames of a case, spread over those with an object."""
+def _draw_from_case(case: Case, chosen: SessionSet, quota: int, rng: Rng) -> list[SessionImage]:
+    """Images of as many frames of a case, spread over those with an object."""
     stack = read_image(case)
     layers = list(_read_layers(case, stack, chosen.classes))
     frames = [f for f in range(len(stack)) if any(labels[f].any() for _, _, labels in layers)]
     rendered = Renderer(stack)
-    pictures = []
+    images = []
     for part in np.array_split(frames, quota):
         for frame in rng.permutation(part).tolist():
             objects = [(name, kind, labels[frame]) for name, kind, labels in layers]
-            drawn = _draw_object(objects, rng)
+            drawn = _draw_object(objects, rng, parts=chosen.parts)
             if drawn is None:
                 continue
             name, mask = drawn
             shown = Stack.from_array(np.array(rendered[frame]))
             group = case.group or case.id
-            pictures.append(Picture(case.id, group, frame, name, shown, mask))
+            images.append(SessionImage(case.id, group, frame, name, shown, mask))
             break
-    return pictures
+    return images
 
 
 Layer = tuple[str, str, NDArray[np.generic]]
@@ -208,13 +210,17 @@ def _read_layers(case: Case, stack: Stack, classes: Sequence[str]) -> Iterator[L
                 yield name, target.kind, masks.labels == value
 
 
-def _draw_object(layers: Sequence[Layer], rng: Rng) -> tuple[str, Mask] | None:
-    """A class of a picture, and an object of it; None where all are too small."""
+def _draw_object(layers: Sequence[Layer], rng: Rng, *, parts: bool) -> tuple[str, Mask] | None:
+    """A class of an image, and an object of it; None where all are too small."""
     for place in rng.permutation(len(layers)).tolist():
         name, kind, labels = layers[place]
-        if kind != "instance":
+        if kind == "instance":
+            labels = np.asarray(labels, np.int64)
+        elif parts:
             labels, _ = ndimage.label(labels)
-        sizes = np.bincount(np.asarray(labels, np.int64).ravel())
+        else:
+            labels = (labels > 0).astype(np.int64)
+        sizes = np.bincount(labels.ravel())
         sizes[0] = 0
         least = LEAST_PIXELS
         if kind != "instance":
@@ -225,23 +231,23 @@ def _draw_object(layers: Sequence[Layer], rng: Rng) -> tuple[str, Mask] | None:
     return None
 
 
-def split_pictures(
-    pictures: Sequence[Picture], count: int, rng: Rng
-) -> tuple[list[Picture], list[Picture]]:
-    """Pictures to accept, and those of other patients to test on, both in the order of a session.
+def split_images(
+    images: Sequence[SessionImage], count: int, rng: Rng
+) -> tuple[list[SessionImage], list[SessionImage]]:
+    """Images to accept, and those of other patients to test on, both in the order of a session.
 
-    Where a set names one patient only, the others are other pictures.
+    Where a set names one patient only, the others are other images.
     """
-    order = [pictures[place] for place in rng.permutation(len(pictures)).tolist()]
-    groups = list(dict.fromkeys(picture.group for picture in order))
+    order = [images[place] for place in rng.permutation(len(images)).tolist()]
+    groups = list(dict.fromkeys(image.group for image in order))
     if len(groups) == 1:
         return order[:count], order[count:]
     teachers: set[str] = set()
     for group in groups[:-1]:
         enough = len(teachers) >= min(count, len(groups) // 2)
-        if enough and sum(picture.group in teachers for picture in order) >= count:
+        if enough and sum(image.group in teachers for image in order) >= count:
             break
         teachers.add(group)
-    accepted = [picture for picture in order if picture.group in teachers]
-    rest = [picture for picture in order if picture.group not in teachers]
+    accepted = [image for image in order if image.group in teachers]
+    rest = [image for image in order if image.group not in teachers]
     return accepted[:count], rest

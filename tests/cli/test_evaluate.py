@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.learning import write_pairs
 
 from segscope.cli.app import main
 from segscope.phantom import picture
@@ -96,3 +97,28 @@ def test_an_out_that_is_a_file_is_refused(pairs: Path, tmp_path: Path, ends: obj
     (tmp_path / "r").write_text("mine")
     assert "is a file" in ends(["evaluate", str(pairs), "-o", str(tmp_path / "r")])  # type: ignore[operator]
     assert (tmp_path / "r").read_text() == "mine"
+
+
+def test_series_show_what_learning_saves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_pairs(tmp_path / "pairs", 5)
+    out = tmp_path / "r"
+    command = ["evaluate", str(data), "--series", "--orders", "1", "--workers", "1", "-o", str(out)]
+    command += ["--prompt", "box", "--prompt", "clicks:2"]
+    assert main(command) == 0
+    text = capsys.readouterr().out
+    assert "without learning" in text
+    assert "rounds until accepted" in text
+    assert (out / "report.html").is_file()
+    assert main([*command, "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert {line["prompt"] for line in summary["lines"]} == {"box", "clicks:2"}
+
+
+def test_series_of_too_few_images_are_refused(
+    pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "r"
+    assert main(["evaluate", str(pairs), "--series", "-o", str(out)]) == 2
+    assert "5 images" in capsys.readouterr().err

@@ -186,3 +186,59 @@ def test_slices_of_one_volume_teach_the_next(run: Run, place: Path) -> None:
     assert "examples from volumes: 1 image" in said
     assert "learned from 3 examples" in said
     assert "used for 1 of 1 object" in said
+
+
+def draw_disks(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bright disks on a dark image, and their instance map."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:128, :128]
+    labels = np.zeros((128, 128), np.uint8)
+    centres = [(row, column) for row in (22, 64, 106) for column in (22, 64, 106)]
+    for number, (row, column) in enumerate(centres[: 7 + seed % 3], start=1):
+        labels[np.hypot(y - row - rng.uniform(-5, 5), x - column) < rng.uniform(8, 12)] = number
+    image = 40 + 120 * (labels > 0) + rng.normal(0, 8, labels.shape)
+    return image.clip(0, 255).astype(np.uint8), labels
+
+
+@pytest.fixture(scope="module")
+def disks(place: Path) -> Path:
+    """A data set of disks, and a new image of them."""
+    folder = place / "disks"
+    for seed in range(3):
+        for inner, pixels in zip(("images", "masks"), draw_disks(seed), strict=True):
+            (folder / inner).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / inner / f"{seed}.png")
+    Image.fromarray(draw_disks(4)[0]).save(place / "disks.png")
+    return folder
+
+
+class TestEverything:
+    @pytest.mark.usefixtures("disks")
+    def test_objects_like_the_examples_are_found(self, run: Run, place: Path) -> None:
+        words = ("everything", "disks.png", "-o", "found.png", "--like", "disks", "--label", "*")
+        said = run(*words)
+        assert "examples from disks: 3 images with 24 objects" in said
+        truth = draw_disks(4)[1]
+        found = np.asarray(Image.open(place / "found.png"))
+        hits = 0
+        for value in range(1, int(truth.max()) + 1):
+            candidate = np.bincount(found[truth == value]).argmax()
+            hits += candidate > 0 and dice(found == candidate, truth == value) > 0.7
+        assert hits == truth.max()
+        assert found.max() == truth.max()
+
+    @pytest.mark.usefixtures("disks")
+    def test_an_image_of_the_set_is_left_out(self, run: Run) -> None:
+        words = ("everything", "disks/images/1.png", "-o", "found.png", "--like", "disks")
+        said = run(*words, "--label", "*")
+        assert "2 images with 16 objects" in said
+        assert "left out the image to segment" in said
+
+    def test_a_file_of_examples_holds_no_images(
+        self, run: Run, place: Path, ends: Callable[[list[str]], str]
+    ) -> None:
+        run("learn", "examples", "-o", "few.examples")
+        words = ["everything", str(place / "new.png"), "-o", str(place / "none.png")]
+        said = ends([*words, "--like", str(place / "few.examples")])
+        assert "holds no images" in said
+        assert not (place / "none.png").exists()

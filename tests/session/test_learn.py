@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,7 +116,7 @@ class TestChoice:
             counts.append(len(masks))
             return masks
 
-        monkeypatch.setattr(no_examples, "add_labelled", count)
+        monkeypatch.setattr(no_examples, "add_source_masks", count)
         return counts
 
     def test_few_images_share_the_masks(
@@ -161,17 +162,17 @@ class TestChoice:
     def test_one_image_of_each_patient_comes_before_a_second_one(
         self, no_examples: Examples, tmp_path: Path
     ) -> None:
-        from segscope.session.examples.labelled_masks import LabelledCase
         from segscope.session.examples.source import ExampleSource
+        from segscope.session.examples.source_masks import SourceCase
 
         opened: list[str] = []
 
-        def refuse(name: str) -> LabelledCase:
+        def refuse(name: str) -> SourceCase:
             def open_case(_axis: int) -> object:
                 opened.append(name)
                 raise ss.ReadError("not now")
 
-            return LabelledCase(name, name[0], open_case)  # type: ignore[arg-type]
+            return SourceCase(name, name[0], open_case)  # type: ignore[arg-type]
 
         names = ["a1", "a2", "a3", "b1", "c1"]
         source = ExampleSource(Path("set"), ("x",), list(map(refuse, names)))
@@ -179,6 +180,30 @@ class TestChoice:
             learn_source(no_examples, source, LearningOptions())
         assert {name[0] for name in opened[:3]} == {"a", "b", "c"}
         assert opened[3:] == ["a2", "a3"]
+
+
+class TestGroups:
+    def test_images_of_a_patient_are_a_group_without_the_name(
+        self, no_examples: Examples, tmp_path: Path
+    ) -> None:
+        folder = write_pairs(tmp_path / "set", 3)
+        items = []
+        for number, patient in enumerate(["smith", "smith", "jones"]):
+            target = {"path": f"masks/{number}.png", "label": "pair", "kind": "instance"}
+            item = {"id": str(number), "group": patient, "image": f"images/{number}.png"}
+            items.append({**item, "targets": [target]})
+        document = {"name": "set", "items": items}
+        (folder / "dataset.json").write_text(json.dumps(document))
+        learn_source(no_examples, open_source(folder), LearningOptions())
+        stored = [no_examples.store.get(each).source for each in no_examples.choose("pair")]
+        first, second, third = (
+            stack_identity(ss.read(folder / "images" / f"{number}.png"))["sha256"]
+            for number in range(3)
+        )
+        groups = {source.image: source.group for source in stored}
+        assert groups[first] == groups[second]
+        assert groups[first] in (first, second)
+        assert groups[third] == third
 
 
 class TestMasksOfPython:

@@ -29,6 +29,21 @@ def draw_pair(seed: int) -> tuple[Stack, NDArray[np.bool_]]:
     return Stack.from_array(image.clip(0, 255).astype(np.uint8)), square & ~stripe
 
 
+def draw_disc(seed: int) -> tuple[Stack, NDArray[np.bool_]]:
+    """A bright ellipse at any angle on a noisy image, which a network segments without help, and
+    its mask.
+    """
+    rng = np.random.default_rng(seed)
+    x0, y0 = rng.uniform(32, SIZE - 32, 2)
+    angle = rng.uniform(0, np.pi)
+    y, x = np.mgrid[:SIZE, :SIZE]
+    along = (x - x0) * np.cos(angle) + (y - y0) * np.sin(angle)
+    across = (y - y0) * np.cos(angle) - (x - x0) * np.sin(angle)
+    mask = (along / 26) ** 2 + (across / 10) ** 2 < 1
+    image = 60 + 90 * mask + rng.normal(0, 6, (SIZE, SIZE))
+    return Stack.from_array(image.clip(0, 255).astype(np.uint8)), mask
+
+
 def draw_pair_volume(seed: int, slices: int = 5) -> tuple[Stack, NDArray[np.bool_]]:
     """A volume whose slices are images of one pair, moved by a pixel from slice to slice, and the
     mask of the pair.

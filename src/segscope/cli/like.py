@@ -82,7 +82,7 @@ class LearnedSummary(TypedDict):
 
 
 @dataclass(frozen=True)
-class Lesson:
+class LearnedExamples:
     """Examples, and what they say.
 
     Attributes:
@@ -193,7 +193,7 @@ def describe_label(each: LabelSummary) -> str:
 
 
 @contextmanager
-def open_lesson(
+def open_examples(
     like: LikeOptions,
     stack: Stack,
     engine: Engine,
@@ -201,7 +201,7 @@ def open_lesson(
     options: LearningOptions,
     *,
     quiet: bool,
-) -> Iterator[Lesson]:
+) -> Iterator[LearnedExamples]:
     """Learn from `--like`, and say what was learned; the examples exist until the block ends.
 
     Args:
@@ -225,11 +225,53 @@ def open_lesson(
             options = replace(options, labels=labels, except_image=image, progress=advance)
             report = learn_source(examples, source, options)
         session = SessionExamples(examples, image, label=label)
-        lesson = Lesson(like.like, session, report, examples.summarise())
+        learned = LearnedExamples(like.like, session, report, examples.summarise())
         if not quiet:
-            for line in lesson.describe():
+            for line in learned.describe():
                 console.print_line(f"  {line}")
-        yield lesson
+        yield learned
+
+
+def find_like(
+    like: LikeOptions,
+    stack: Stack,
+    engine: Engine,
+    options: LearningOptions,
+    *,
+    quiet: bool,
+) -> Masks:
+    """All objects of a stack that are like those of `--like`.
+
+    Args:
+        stack: to search; it teaches nothing.
+        options: for all labels and images.
+        quiet: say nothing.
+    """
+    from segscope.models.segmenter import refuse_segmenter
+    from segscope.predict.find_all import find_all
+    from segscope.session.examples.annotated_frames import annotate_frames
+    from segscope.session.examples.source import ONE_LABEL
+    from segscope.session.examples.sources import open_source
+    from segscope.session.identity import stack_identity
+
+    assert like.like is not None
+    refuse_segmenter(engine)
+    source = open_source(like.like, like.label)
+    image = stack_identity(stack)["sha256"]
+    options = replace(options, except_image=image)
+    if like.label not in (None, ONE_LABEL):
+        options = replace(options, labels=frozenset([like.label]))
+    annotated = annotate_frames(source, options)
+    report = annotated.report
+    if not quiet:
+        console.print_line(
+            f"  examples from {like.like}: {format_count(report.images, 'image')} with "
+            f"{format_count(report.examples.total(), 'object')}"
+        )
+        for line in list_left_out(report):
+            console.print_line(f"  {line}")
+    with console.progress("finding objects", quiet=quiet) as advance:
+        return find_all(stack, engine, annotated.frames, window=options.window, progress=advance)
 
 
 def choose_labels(

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segscope.cli import console
-from segscope.cli.like import Lesson, LikeOptions, open_lesson, print_learned
+from segscope.cli.like import LearnedExamples, LikeOptions, find_like, open_examples, print_learned
+from segscope.cli.mask_prompts import read_mask_prompt
 from segscope.cli.options import (
     KEY,
     EngineOptions,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from segscope.masks import Masks
     from segscope.models.engine import Engine
+    from segscope.session.examples.learning import LearningOptions
     from segscope.stack import Stack
 
 
@@ -195,15 +197,15 @@ class Segment:
             with clock.measure("load"):
                 engine = self.network.load()
         with ExitStack() as opened:
-            lesson = None
-            if self.like.like is not None:
+            learned = None
+            if self.like.like is not None and not self.everything:
                 with clock.measure("learn"):
-                    lesson = opened.enter_context(self._open_lesson(stack, prompts, engine))
+                    learned = opened.enter_context(self._open_examples(stack, prompts, engine))
             with clock.measure("segment"):
-                masks = self._segment(stack, prompts, engine, lesson)
+                masks = self._segment(stack, prompts, engine, learned)
             summary = self._summarize(masks, stack)
-            if lesson is not None:
-                summary["learned"] = lesson.summarise(masks, _list_answered(prompts))
+            if learned is not None:
+                summary["learned"] = learned.summarise(masks, _list_answered(prompts))
         with clock.measure("write"):
             self.outputs.write(masks, stack, prompts.prompts, summary)
         summary["seconds"] = clock.seconds
@@ -224,8 +226,6 @@ class Segment:
         if self.everything:
             if self.options or self.prompt_file:
                 raise UsageError("--everything takes no prompts; remove either of them")
-            if self.like.like is not None:
-                raise UsageError("--like needs prompts; give a box or a click, or leave it out")
         elif not self.prompt_file and not has_prompt:
             raise UsageError(
                 "no prompt: give --box X0,Y0,X1,Y1, --point X,Y, --mask FILE or --prompts "
@@ -262,7 +262,7 @@ class Segment:
         if stack.kind == "volume" and len(stack) > 1:
             default_frame = None
         result.add_options(
-            self.options, default_frame, lambda path, frame: _read_mask(path, frame, stack)
+            self.options, default_frame, lambda path, frame: read_mask_prompt(path, frame, stack)
         )
         check_prompts(result.prompts, stack.shape_zyx)
         if not self.everything and not result.prompts:
@@ -286,7 +286,7 @@ class Segment:
 
         def read_mask(path: Path) -> NDArray[np.bool_]:
             prompts.mask_files.append(path)
-            return _read_mask(path, None, stack)[0]
+            return read_mask_prompt(path, None, stack)[0]
 
         prompts.extend(*load_prompts(self.prompt_file.expanduser(), read_mask))
 
@@ -304,21 +304,27 @@ class Segment:
             inputs.append(self.like.like.expanduser())
         return inputs
 
-    def _open_lesson(
+    def _open_examples(
         self, stack: Stack, prompts: PromptSet, engine: Engine
-    ) -> AbstractContextManager[Lesson]:
+    ) -> AbstractContextManager[LearnedExamples]:
         """What `--like` teaches."""
+        names = set(prompts.names.values())
+        options = self._learning_options()
+        return open_examples(self.like, stack, engine, names, options, quiet=self.as_json)
+
+    def _learning_options(self) -> LearningOptions:
         from segscope.session.examples.learning import LearningOptions
 
-        options = LearningOptions(axis=self.tracking.axis, window=self.selection.window)
-        names = set(prompts.names.values())
-        return open_lesson(self.like, stack, engine, names, options, quiet=self.as_json)
+        return LearningOptions(axis=self.tracking.axis, window=self.selection.window)
 
     def _segment(
-        self, stack: Stack, prompts: PromptSet, engine: Engine, lesson: Lesson | None
+        self, stack: Stack, prompts: PromptSet, engine: Engine, learned: LearnedExamples | None
     ) -> Masks:
         from segscope import predict, session
 
+        if self.everything and self.like.like is not None:
+            options = self._learning_options()
+            return find_like(self.like, stack, engine, options, quiet=self.as_json)
         window = self.selection.window
         with console.progress("segmenting", quiet=self.as_json) as advance:
             if self.everything:
@@ -333,7 +339,7 @@ class Segment:
                 memory=self.tracking.memory,
                 window=window,
                 progress=advance,
-                examples=None if lesson is None else lesson.examples,
+                examples=None if learned is None else learned.examples,
             )
 
     def _summarize(self, masks: Masks, stack: Stack) -> RunSummary:
@@ -360,42 +366,3 @@ def _list_answered(prompts: PromptSet) -> set[int]:
     from segscope.prompts import MaskPrompt
 
     return {each.object_id for each in prompts.prompts if not isinstance(each, MaskPrompt)}
-
-
-def _read_mask(path: Path, frame: int | None, stack: Stack) -> tuple[NDArray[np.bool_], int]:
-    """The mask that a file has for one frame, and that frame.
-
-    A single image serves any frame. A file as deep as the stack gives its own frame, which must be
-    named unless only one has a mask.
-    """
-    from segscope import io
-
-    needs_scan = io.needs_scan(path)
-    masks = io.read_masks(path, like=stack if needs_scan else None)
-    if masks.shape_zyx[0] > 1:
-        if not needs_scan:
-            masks = io.read_masks(path, like=stack)
-        if frame is None:
-            frame = _only_frame(masks, path)
-        index = frame
-    else:
-        if frame is None and stack.kind == "volume" and len(stack) > 1:
-            raise PromptError(f"the mask {path} needs a slice: {path}@SLICE, counted from 0")
-        frame = frame or 0
-        index = 0
-    if index >= masks.shape_zyx[0]:
-        raise PromptError(
-            f"frame {frame} is outside the stack, whose frames are 0 to {len(stack) - 1}"
-        )
-    mask = masks.frame_labels(index) > 0
-    if not mask.any():
-        raise PromptError(f"{path} is empty on frame {frame}; a mask prompt must show the object")
-    return mask, frame
-
-
-def _only_frame(masks: Masks, path: Path) -> int:
-    """The frame with a mask, if there is exactly one."""
-    frames = sorted({index for (index, _), runs in masks.runs.items() if runs[1::2].sum()})
-    if len(frames) != 1:
-        raise PromptError(f"{path} has masks on {len(frames)} frames; name one: {path}@FRAME")
-    return frames[0]

@@ -318,9 +318,8 @@ class MiniEngine(Sam2Engine):
     def _encode_pixels(self, pixels: Tensor) -> EncodedPixels:
         encoder = self.model.vision_encoder
         deep = encoder.encode_deep(pixels)
-        half = [
-            each.detach().half() for each in deep
-        ]  # learning from examples needs no more digits
+        # learning from examples needs no gradient and no more digits
+        half = [each.detach().half() for each in deep]
         return EncodedPixels(encoder.project(deep), self.model.position().to(self.dtype), half)
 
     def unconditioned(self, features: Features) -> Tensor:

@@ -100,8 +100,10 @@ def _take_mask(
 
 
 def _previous_logits(state: InferenceState, answer: FrameResult) -> Tensor:
-    """Logits to go on from: on the frame where windows are cut from them, else as stored."""
-    if state.engine.window_rule is not None:
+    """Logits to go on from: on the frame where they cover a window, or windows are cut from them;
+    else as stored.
+    """
+    if state.engine.window_rule is not None or not answer.view.is_whole:
         return torch.from_numpy(state.logits(answer))
     return state.stored_logits(answer)
 

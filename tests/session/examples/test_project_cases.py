@@ -15,6 +15,7 @@ from segscope.models.engine import Engine
 from segscope.session.commands import Accept
 from segscope.session.examples.sources import open_source
 from segscope.session.log_lines import ProjectEntry
+from segscope.session.suggestions import Reject
 
 CELL = np.zeros((40, 50), bool)
 CELL[10:20, 10:25] = True
@@ -73,6 +74,19 @@ def test_what_was_undone_or_awaits_review_does_not_teach(project: Project) -> No
         work.execute(Accept(0, (1,), unreviewed=(1,)))
     with pytest.raises(UsageError, match="nobody has accepted a mask"):
         open_source(project.folder)
+
+
+def test_rejected_masks_show_what_the_label_is_not(project: Project) -> None:
+    with project.begin("a") as work:
+        work.add(ss.MaskPrompt(CELL))
+        work.add(ss.MaskPrompt(np.roll(CELL, 20, axis=1), object_id=2))
+        work.accept(0, [1])
+        work.execute(Reject((2,)))
+    (case,) = open_source(project.folder).cases
+    masks = case.open(0).masks
+    assert [mask.rejected for mask in masks] == [False, True]
+    with ss.learn(project.folder, project.engine) as examples:
+        assert len(examples) == 2
 
 
 def test_the_session_used_last_counts(project: Project) -> None:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.learning import box_of, dice, draw_pair, teach
+import torch
+from support.learning import box_of, dice, draw_disc, draw_pair, teach
 
 from segscope.errors import PromptError, UsageError
 from segscope.load import load
-from segscope.models.engine import Engine
+from segscope.models.engine import Engine, Features
 from segscope.prompts import Box, MaskPrompt
 from segscope.session import Interaction, segment
 from segscope.session.examples import Examples
@@ -83,6 +84,19 @@ class TestAnswers:
 
         with Interaction(Stack.from_array(pixels), mini, examples=examples) as work:
             assert work.add(Box((20, 20, 70, 70))).note == ""
+
+    def test_silent_where_features_say_nothing(
+        self, mini: Engine, no_examples: Examples, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def blank(features: Features) -> tuple[torch.Tensor, ...]:
+            return tuple(torch.zeros_like(each) for each in features.deep)
+
+        monkeypatch.setattr(mini, "pixel_maps", blank)
+        for seed in range(4):
+            no_examples.add(*draw_disc(seed))
+        stack, truth = draw_disc(NEW)
+        with Interaction(stack, mini, examples=no_examples) as work:
+            assert work.add(box_of(truth)).note == ""
 
     def test_examples_of_other_weights_are_refused(self, sam2: Engine, examples: Examples) -> None:
         stack, _ = draw_pair(NEW)

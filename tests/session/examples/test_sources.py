@@ -11,8 +11,8 @@ from PIL import Image
 
 from segscope.errors import ReadError, UsageError
 from segscope.masks import decode_runs
-from segscope.session.examples.labelled_masks import LabelledImage
 from segscope.session.examples.source import ExampleSource
+from segscope.session.examples.source_masks import SourceImage
 from segscope.session.examples.sources import open_source
 
 SIZE = (20, 30)
@@ -38,7 +38,7 @@ def blocks(*values: int) -> np.ndarray:
     return labels
 
 
-def images_of(source: ExampleSource) -> list[LabelledImage]:
+def images_of(source: ExampleSource) -> list[SourceImage]:
     return [case.open(0) for case in source.cases]
 
 

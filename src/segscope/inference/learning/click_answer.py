@@ -17,10 +17,11 @@ from torch import Tensor
 from segscope.inference.answers import MaskCandidate, PromptedFrame, PromptedMasks
 from segscope.inference.crop import Crop, Xyxy
 from segscope.inference.learning.box_answer import OVERFLOW_NOTE
+from segscope.inference.learning.guard import can_help
 from segscope.inference.learning.head import SessionHead
 from segscope.inference.learning.parts import keep_parts, mask_box
 from segscope.inference.learning.sizes import ExampleSizes
-from segscope.inference.learning.window import HeadWindow, add_places, read_ridge
+from segscope.inference.learning.window import SIDE, HeadWindow, add_places, read_ridge
 from segscope.inference.learning.window_answer import is_finite, learn_window
 from segscope.inference.windows import (
     cut_penalty,
@@ -51,7 +52,7 @@ class Judgement:
 
 # chosen on validation sessions; see benchmarks/learning.py
 BY_HEAD = Judgement(agreement_power=3.0, size_bonus=0.06, agreement_bonus=0.6, margin=0.05)
-BY_SIZE = Judgement(agreement_power=0.0, size_bonus=0.03, agreement_bonus=0.0, margin=0.1)
+BY_SIZE = Judgement(agreement_power=0.0, size_bonus=0.03, agreement_bonus=0.0, margin=0.15)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +92,7 @@ def learn_click(
 
     Args:
         head: of the object's label.
-        plain: the network's own masks for the click, all of them.
+        plain: the network's own masks for the click, in windows that suit the examples.
         prompt: a lone positive click, in pixels of the frame.
     """
     unchanged = replace(plain, candidates=plain.candidates[:4])
@@ -147,7 +148,7 @@ def _look_closer(
     """
     best = judged.candidates[judged.choose(BY_HEAD)]
     box = mask_box(best)
-    if box is None or not head.may_help:
+    if box is None or not can_help(head):
         return None
     window = HeadWindow.around(box, frame.size_hw)
     own = best
@@ -159,5 +160,5 @@ def _look_closer(
     learned = learn_window(frame, head, window, own, own.crop)
     if learned is None:
         return None
-    found = window.sample(own.logits[None, None].float(), own.crop)[0, 0]
+    found = window.read_logits(frame.engine, own.logits, own.crop).view(SIDE, SIDE)
     return keep_parts(learned, found, (x, y))

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from segscope.inference.answers import PromptedFrame, PromptedMasks
 from segscope.inference.crop import Xyxy, union
+from segscope.inference.learning.guard import can_help
 from segscope.inference.learning.head import SessionHead
 from segscope.inference.learning.parts import mask_box
-from segscope.inference.learning.window import HeadWindow
+from segscope.inference.learning.window import SIDE, HeadWindow
 from segscope.inference.learning.window_answer import is_finite, learn_window
 from segscope.models.engine import DecoderPrompt
 from segscope.prompts import Box
@@ -42,13 +43,13 @@ def learn_correction(
     """
     own = plain.candidates[0]
     box = locate_object(prompt, previous, frame.size_hw) or mask_box(own)
-    if box is None or not head.may_help or not is_finite(own):
+    if box is None or not can_help(head) or not is_finite(own):
         return plain
     window = HeadWindow.around(box, frame.size_hw)
     mixed = learn_window(frame, head, window, own, own.crop)
     if mixed is None:
         return plain
-    network = window.sample(own.logits[None, None].float(), own.crop)[0, 0]
+    network = window.read_logits(frame.engine, own.logits, own.crop).view(SIDE, SIDE)
     part = FADING ** max(len(prompt.points) - 1, 0)
     logits = network + part * (mixed.logits - network)
     learned = mixed._replace(logits=_obey_clicks(logits, window, prompt))

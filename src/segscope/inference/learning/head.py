@@ -81,11 +81,6 @@ class SessionHead:
         """What users read beside a learned answer."""
         return note_learned(len(self.ids))
 
-    @property
-    def may_help(self) -> bool:
-        """Whether any candidate gained on the examples that were left out."""
-        return bool((self.gains.nanmean(0) > 0).any())
-
     def plain_score(self) -> float:
         """Mean Dice of the network's own masks on the examples."""
         return float(self.plain_scores.nanmean())

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from segscope.inference.answers import PromptedFrame
 from segscope.inference.learning.example import Example, Source
-from segscope.inference.learning.window import CELLS, HeadWindow, describe_cells
+from segscope.inference.learning.window import HeadWindow, describe_cells
 from segscope.inference.prompted_masks import decode_prompts
 from segscope.models.engine import ABSENT, NO_PROMPT, Engine
 from segscope.prompts import Box
@@ -77,7 +77,7 @@ def _decode_plain(frame: PromptedFrame, window: HeadWindow) -> tuple[Tensor, flo
     """
     prompt = replace(NO_PROMPT, box=window.box)
     best = decode_prompts(frame.without_head(), prompt, None).candidates[0]
-    logits = window.sample(best.logits[None, None].float(), best.crop).reshape(CELLS).cpu()
+    logits = window.read_logits(frame.engine, best.logits, best.crop).cpu()
     if not bool(logits.isfinite().all()):
         return torch.full_like(logits, ABSENT), 0.0
     return logits, best.score

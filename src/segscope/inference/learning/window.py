@@ -65,6 +65,13 @@ class HeadWindow:
         cells = [self.sample(_bound(each.float()), view)[0].flatten(1) for each in maps]
         return torch.cat(cells).T
 
+    def read_logits(self, engine: Engine, logits: Tensor, crop: Crop) -> Tensor:
+        """(CELLS,) float32 of a decoder's logits (row, column) for a crop."""
+        maps = logits[None, None].float()
+        if engine.window_rule is None:  # the decoder may show padding beside the image
+            maps = engine.to_frame(maps, crop.size_hw)
+        return self.sample(maps, crop).reshape(CELLS)
+
     def sample(self, maps: Tensor, view: Crop, side: int = SIDE) -> Tensor:
         """(N, channel, side, side) of maps (N, channel, row, column) that cover a view."""
         height, width = view.size_hw

@@ -37,7 +37,7 @@ def learn_window(
         rule: what is asked of the answer.
     """
     cells = window.read(frame.engine, frame.features, view)
-    logits = window.sample(own.logits[None, None].float(), own.crop).flatten()
+    logits = window.read_logits(frame.engine, own.logits, own.crop)
     learned = answer_window(head, window, cells, logits, rule)
     if learned is None:
         return None
@@ -51,8 +51,11 @@ def cut_to_box(window: HeadWindow, logits: Tensor, margin: float) -> Tensor:
     Args:
         margin: of the longer side of the box, by which the object may leave it.
     """
-    rows = min(window.crop.size_hw[0], FINEST)
-    columns = min(window.crop.size_hw[1], FINEST)
+    height, width = window.crop.size_hw
+    # of the shape of the crop: SAM takes a square one for its decoder's, which may show padding
+    share = min(FINEST / max(height, width), 1.0)
+    rows = max(round(height * share), min(height, SIDE))
+    columns = max(round(width * share), min(width, SIDE))
     finer = F.interpolate(logits[None, None], (rows, columns), mode="bilinear")[0, 0]
     outside = ~window.in_box((rows, columns), margin).view(rows, columns)
     finer[outside.to(finer.device)] = OUTSIDE

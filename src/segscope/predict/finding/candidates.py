@@ -136,7 +136,7 @@ def gather_votes(maps: Maps, typical: float) -> tuple[list[Candidate], NDArray[n
     owners = np.zeros(shape, np.int32)
     voting = distances <= REACH
     owners[rows[voting], columns[voting]] = nearest[voting] + 1
-    candidates = []
+    candidates: list[Candidate] = []
     for number, place in enumerate(ndimage.find_objects(owners), start=1):
         if place is not None:
             candidates += _cut_out(owners[place] == number, place)
@@ -145,7 +145,7 @@ def gather_votes(maps: Maps, typical: float) -> tuple[list[Candidate], NDArray[n
 
 def connected_parts(maps: Maps) -> list[Candidate]:
     parts, _ = ndimage.label(maps.objects > 0)
-    candidates = []
+    candidates: list[Candidate] = []
     for number, place in enumerate(ndimage.find_objects(parts), start=1):
         candidates += _cut_out(parts[place] == number, place)
     return candidates

@@ -7,6 +7,7 @@ of training images: whether they overlap an object by IoU above 0.5.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse
@@ -25,14 +26,30 @@ MOST_OVERLAP = 0.3  # IoU
 MOST_COVERED = 0.6  # of the smaller candidate
 
 #: of `measure`, and the constant
-WEIGHTS = (1.813, -0.723, -2.719, -1.128, -4.228, 1.028, -0.231, -0.027, 0.968, 2.337)
-BIAS = -1.453
+WEIGHTS = (2.097, -0.796, -2.366, -0.917, -1.139, 1.098, -0.048, -0.029, 1.214, 3.987)
+BIAS = -3.783
 
-Overlaps = scipy.sparse.csr_array
+
+@dataclass(frozen=True, eq=False)
+class Overlaps:
+    """Pairs of different candidates that overlap, in both orders.
+
+    Attributes:
+        first, second: (pair,) numbers of candidates, sorted by `first`.
+        iou: (pair,) of their masks.
+        covered: (pair,) share of the smaller one that both cover.
+        count: of candidates.
+    """
+
+    first: NDArray[np.intp]
+    second: NDArray[np.intp]
+    iou: NDArray[np.float64]
+    covered: NDArray[np.float64]
+    count: int
 
 
 def measure(
-    candidates: Sequence[Candidate], maps: Maps, head: SearchHead, iou: Overlaps
+    candidates: Sequence[Candidate], maps: Maps, head: SearchHead, overlaps: Overlaps
 ) -> NDArray[np.float64]:
     """(N, 10) of each candidate:
 
@@ -56,8 +73,8 @@ def measure(
             predicted,
             deviations,
             deviations**2,
-            _highest(iou, ~by_engine),
-            _highest(iou, by_engine),
+            _highest(overlaps, ~by_engine),
+            _highest(overlaps, by_engine),
         ]
     )
 
@@ -67,8 +84,8 @@ def estimate_confidence(measures: NDArray[np.float64]) -> NDArray[np.float64]:
     return 1 / (1 + np.exp(-(measures @ np.array(WEIGHTS) + BIAS)))
 
 
-def compare(candidates: Sequence[Candidate], shape: tuple[int, int]) -> tuple[Overlaps, Overlaps]:
-    """(N, N) IoU of candidates on a grid, and the share of the smaller one that both cover."""
+def compare(candidates: Sequence[Candidate], shape: tuple[int, int]) -> Overlaps:
+    """Overlaps of candidates on a grid (row, column)."""
     cells = []
     for each in candidates:
         rows, columns = np.nonzero(each.mask)
@@ -78,33 +95,34 @@ def compare(candidates: Sequence[Candidate], shape: tuple[int, int]) -> tuple[Ov
     values = np.ones(ends[-1], np.float32)
     size = (len(cells), shape[0] * shape[1])
     matrix = scipy.sparse.csr_array((values, np.concatenate(cells), ends), shape=size)
-    shared = (matrix @ matrix.T).tocoo()
-    rows, columns = shared.coords
-    one = areas[rows]
-    other = areas[columns]
-    places = (rows, columns)
-    iou = scipy.sparse.csr_array((shared.data / (one + other - shared.data), places), shared.shape)
-    covered = scipy.sparse.csr_array((shared.data / np.minimum(one, other), places), shared.shape)
-    return iou, covered
+    products = (matrix @ matrix.T).tocoo()
+    first, second = products.coords
+    different = first != second
+    order = np.lexsort((second[different], first[different]))
+    first = first[different][order]
+    second = second[different][order]
+    shared = products.data[different][order].astype(float)
+    iou = shared / (areas[first] + areas[second] - shared)
+    covered = shared / np.minimum(areas[first], areas[second])
+    return Overlaps(first, second, iou, covered, len(cells))
 
 
-def suppress(
-    confidences: NDArray[np.float64], iou: Overlaps, covered: Overlaps, least: float
-) -> list[int]:
+def suppress(confidences: NDArray[np.float64], overlaps: Overlaps, least: float) -> list[int]:
     """Numbers of the candidates that stay, most confident first: none below `least`, and none that
     overlaps a more confident one.
     """
-    alive = np.ones(len(confidences), bool)
+    excluding = (overlaps.iou > MOST_OVERLAP) | (overlaps.covered > MOST_COVERED)
+    second = overlaps.second[excluding]
+    numbers = np.arange(overlaps.count + 1)
+    bounds = np.searchsorted(overlaps.first[excluding], numbers)
+    alive = np.ones(overlaps.count, bool)
     chosen = []
     for number in np.argsort(-confidences, kind="stable").tolist():
         if confidences[number] < least:
             break
-        if not alive[number]:
-            continue
-        chosen.append(number)
-        for overlaps, most in ((iou, MOST_OVERLAP), (covered, MOST_COVERED)):
-            row = slice(overlaps.indptr[number], overlaps.indptr[number + 1])
-            alive[overlaps.indices[row][overlaps.data[row] > most]] = False
+        if alive[number]:
+            chosen.append(number)
+            alive[second[bounds[number] : bounds[number + 1]]] = False
     return chosen
 
 
@@ -145,11 +163,9 @@ def _measure_one(candidate: Candidate, maps: Maps) -> tuple[float, float, float,
     )
 
 
-def _highest(iou: Overlaps, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _highest(overlaps: Overlaps, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(N,) highest IoU of each candidate with another one among those chosen."""
-    pairs = iou.tocoo()
-    rows, columns = pairs.coords
-    counted = chosen[columns] & (rows != columns)
-    highest = np.zeros(iou.shape[0])
-    np.maximum.at(highest, rows[counted], pairs.data[counted])
+    counted = chosen[overlaps.second]
+    highest = np.zeros(overlaps.count)
+    np.maximum.at(highest, overlaps.first[counted], overlaps.iou[counted])
     return highest

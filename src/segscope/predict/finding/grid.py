@@ -1,5 +1,5 @@
-"""The grid on which a frame is searched, in which examples are `LONGER_SIDE` cells long, and the
-overlapping tiles in which the engine encodes it.
+"""The grid on which a frame is searched, in which examples are `LONGER_SIDE` cells long or longer,
+and the overlapping tiles in which the engine encodes it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from torch import Tensor
 from segscope.inference.crop import Crop
 from segscope.models.engine import Engine
 
-LONGER_SIDE = 12  # cells along the longer side of the median example
+LONGER_SIDE = 12  # least number of cells along the longer side of the median example
+FINER = (1.5, 1.25, 1.0)  # times as many, where there are no more than `MOST_TILES`
+MOST_TILES = 256
 OVERLAP = 0.25  # of the side of a tile
 BLENDED = 16  # cells from the border of a tile, over which it gives way to its neighbours
 INPUT_PIXELS = 4  # of mini, a cell
@@ -57,11 +59,9 @@ class SearchGrid:
     tile_cells: int
 
     @classmethod
-    def of(cls, frame_hw: tuple[int, int], longer_side: float, engine: Engine) -> SearchGrid:
-        """The grid for examples of which the median longer side has that many pixels."""
+    def of(cls, frame_hw: tuple[int, int], cell: float, engine: Engine) -> SearchGrid:
         cells = round(engine.input_size / INPUT_PIXELS)
-        tile_cells = min(max(cells, FEWEST_CELLS), MOST_CELLS)
-        return cls(frame_hw, longer_side / LONGER_SIDE, tile_cells)
+        return cls(frame_hw, cell, min(max(cells, FEWEST_CELLS), MOST_CELLS))
 
     @cached_property
     def shape(self) -> tuple[int, int]:
@@ -89,7 +89,7 @@ class SearchGrid:
         """
         picked = mask[np.ix_(self._pixels(0), self._pixels(1))]
         if not picked.any() and mask.any():
-            at = [_middle(mask.any(1 - axis)) for axis in (0, 1)]
+            at = np.argwhere(mask).mean(0).tolist()
             row, column = (
                 min(int(pixel * cells / pixels), cells - 1)
                 for pixel, cells, pixels in zip(at, self.shape, self.frame_hw, strict=True)
@@ -133,14 +133,19 @@ class SearchGrid:
         return slice(start, min(max(round(interval[1] * scale), start + 1), cells))
 
 
+def choose_cell(frame_hw: tuple[int, int], longer_side: float, engine: Engine) -> float:
+    """Side of a cell in pixels, for examples of which the median longer side has that many."""
+    for finer in FINER:
+        cell = longer_side / LONGER_SIDE / finer
+        if len(SearchGrid.of(frame_hw, cell, engine).tiles) <= MOST_TILES:
+            break
+    return cell
+
+
 def _nearest(positions: NDArray[np.float64], intervals: list[slice]) -> NDArray[np.intp]:
     """(N,) number of the interval whose middle is nearest."""
     middles = np.array([interval.start + interval.stop for interval in intervals]) / 2
     return np.abs(positions[:, None] - middles).argmin(1)
-
-
-def _middle(line: NDArray[np.bool_]) -> float:
-    return float(np.flatnonzero(line).mean())
 
 
 def _ramp(interval: slice, cells: int) -> Tensor:

@@ -13,13 +13,13 @@ from segscope.io.datasets.check_case import find_scattered, measure_sizes
 from segscope.io.datasets.dataset import Case, GroundTruth
 from segscope.io.datasets.reading import read_dataset, read_image, read_target
 from segscope.masks import Masks
-from segscope.session.examples.labelled_masks import (
-    LabelledCase,
-    LabelledImage,
-    LabelledMask,
+from segscope.session.examples.source import ExampleSource
+from segscope.session.examples.source_masks import (
+    SourceCase,
+    SourceImage,
+    SourceMask,
     list_objects,
 )
-from segscope.session.examples.source import ExampleSource
 
 OPENED = 8  # cases that are opened to learn the labels of maps without names
 MOST_CLASSES = 10  # of a map without names; where an image has more values, they are objects
@@ -85,10 +85,17 @@ def open_data_set(path: Path, *, one_label: bool) -> ExampleSource:
     return ExampleSource(
         path,
         labels=labels or ("",),
-        cases=[LabelledCase(case.id, case.group, partial(_open, case, values)) for case in cases],
+        cases=[_list_case(case, values) for case in cases],
         notes=list(notes.values()),
         numbered=values == "classes",
     )
+
+
+def _list_case(case: Case, values: Values) -> SourceCase:
+    group = case.group
+    if group == case.id:
+        group = ""
+    return SourceCase(case.id, group, partial(_open, case, values))
 
 
 def _is_unnamed(target: GroundTruth) -> bool:
@@ -123,11 +130,11 @@ def _list_labels(cases: Sequence[Case], maps: _UnnamedMaps, values: Values) -> I
         yield ""
 
 
-def _open(case: Case, values: Values, axis: int) -> LabelledImage:
+def _open(case: Case, values: Values, axis: int) -> SourceImage:
     stack = read_image(case)
     if stack.kind == "volume":
         stack = stack.along(axis)
-    masks: list[LabelledMask] = []
+    masks: list[SourceMask] = []
     for target in case.targets:
         truth = read_target(target, stack)
         if find_scattered(truth, measure_sizes(truth)):
@@ -140,7 +147,8 @@ def _open(case: Case, values: Values, axis: int) -> LabelledImage:
             for object_id, name in truth.names.items()
         }
         masks += list_objects(truth, objects, split=_is_map_of_classes(target, values))
-    return LabelledImage(stack, masks)
+    # of a stack only some frames of each object are listed
+    return SourceImage(stack, masks, complete=len(stack) == 1)
 
 
 def _is_map_of_classes(target: GroundTruth, values: Values) -> bool:

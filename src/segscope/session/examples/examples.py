@@ -27,7 +27,7 @@ from segscope.render import Renderer
 from segscope.session.examples.acceptance import Acceptance, hash_mask
 from segscope.session.examples.choice import choose_diverse
 from segscope.session.examples.example_file import read_examples, write_examples
-from segscope.session.examples.labelled_masks import LEAST_PIXELS, LabelledMask, list_objects
+from segscope.session.examples.source_masks import LEAST_PIXELS, SourceMask, list_objects
 from segscope.session.examples.store import ExampleStore
 from segscope.session.identity import stack_identity
 from segscope.stack import Stack
@@ -166,6 +166,13 @@ class Examples:
         chosen = choose_diverse([entry.means for entry in entries])
         return tuple(entries[position].id for position in chosen)
 
+    def find_acceptances(self, ids: Iterable[str]) -> dict[str, Acceptance]:
+        """The accepted mask of each example; without those that were forgotten."""
+        chosen = set(ids)
+        with self._lock:
+            entries = self._entries.items()
+            return {each.id: acceptance for acceptance, each in entries if each.id in chosen}
+
     def head(self, ids: Sequence[str]) -> SessionHead:
         """The head of examples.
 
@@ -233,8 +240,8 @@ class Examples:
             raise PromptError(
                 "this mask is too thin in its box to learn from; examples are compact objects"
             )
-        labelled = LabelledMask(label, frame, encode_runs(prompt.mask))
-        self.add_labelled(stack, [labelled], group=group, window=window)
+        labelled = SourceMask(label, frame, encode_runs(prompt.mask))
+        self.add_source_masks(stack, [labelled], group=group, window=window)
 
     def add_masks(
         self,
@@ -276,16 +283,16 @@ class Examples:
             raise PromptError(
                 f"examples are masks of objects; these have none of at least {LEAST_PIXELS} pixels"
             )
-        return len(self.add_labelled(stack, listed, group=group, window=window))
+        return len(self.add_source_masks(stack, listed, group=group, window=window))
 
-    def add_labelled(
+    def add_source_masks(
         self,
         stack: Stack,
-        masks: Iterable[LabelledMask],
+        masks: Iterable[SourceMask],
         *,
         group: str = "",
         window: str | JsonObject | None = None,
-    ) -> list[LabelledMask]:
+    ) -> list[SourceMask]:
         """Learn from masks on the frames of a stack, all but those too thin in their boxes.
 
         Returns:
@@ -295,7 +302,8 @@ class Examples:
         features = EncodedFrames(self.engine, Renderer(stack, window), video=len(stack) > 1)
         learned = []
         for mask in masks:
-            acceptance = Acceptance(image, mask.frame, 0, mask.label, hash_mask(mask.runs))
+            digest = hash_mask(mask.runs)
+            acceptance = Acceptance(image, mask.frame, 0, mask.label, digest, mask.rejected)
             frame = PromptedFrame(self.engine, stack.size_hw, partial(features.get, mask.frame))
             self.accept(frame, decode_runs(mask.runs, stack.size_hw), acceptance, group=group)
             if acceptance in self:

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from segscope.errors import SegscopeError, UsageError, format_count
 from segscope.session.examples.acceptance import MOST_FRAMES
 from segscope.session.examples.examples import Examples
-from segscope.session.examples.labelled_masks import (
+from segscope.session.examples.source import ExampleSource
+from segscope.session.examples.source_masks import (
     LEAST_PIXELS,
-    LabelledCase,
-    LabelledImage,
-    LabelledMask,
+    SourceCase,
+    SourceImage,
+    SourceMask,
     choose_sizes,
 )
-from segscope.session.examples.source import ExampleSource
 from segscope.session.identity import stack_identity
 from segscope.wire import JsonObject
 
@@ -61,6 +61,7 @@ class LearningReport:
         thin: masks too thin in their boxes to learn from.
         is_own: whether the image to segment was among the images, and left out.
         notes: what could not be used, and why.
+        enough: how much is learned from.
     """
 
     images: int = 0
@@ -71,6 +72,7 @@ class LearningReport:
     thin: int = 0
     is_own: bool = False
     notes: list[str] = field(default_factory=list)
+    enough: str = f"{MOST_MASKS} masks of a label"
 
     def describe_rest(self) -> list[str]:
         """What was left out, a line each."""
@@ -109,7 +111,7 @@ def learn_source(
     _add_ready(examples, source, options, report)
     _Learner(examples, options, report).learn(source.cases)
     if not report.examples:
-        raise UsageError(_explain_nothing(source, report))
+        raise UsageError(explain_nothing(source, report))
     return report
 
 
@@ -129,7 +131,8 @@ def _add_ready(
     report.images = len(images)
 
 
-def _explain_nothing(source: ExampleSource, report: LearningReport) -> str:
+def explain_nothing(source: ExampleSource, report: LearningReport) -> str:
+    """Why nothing could be learned."""
     reasons = report.describe_rest() or ["no image has an object of these labels"]
     count = len(reasons) - MOST_REASONS
     text = f"there is nothing to learn from in {source.path}: {'; '.join(reasons[:MOST_REASONS])}"
@@ -149,8 +152,8 @@ class _Learner:
         self.report = report
         self._groups: dict[str, str] = {}
 
-    def learn(self, cases: Sequence[LabelledCase]) -> None:
-        for number, case in enumerate(_spread_groups(cases)):
+    def learn(self, cases: Sequence[SourceCase]) -> None:
+        for number, case in enumerate(spread_groups(cases)):
             if self._has_enough() or number == MOST_IMAGES:
                 self.report.unopened = len(cases) - number
                 break
@@ -160,7 +163,7 @@ class _Learner:
     def _has_enough(self) -> bool:
         return all(self.report.examples[each] >= MOST_MASKS for each in self.options.labels)
 
-    def _learn_case(self, case: LabelledCase, cases_left: int) -> None:
+    def _learn_case(self, case: SourceCase, cases_left: int) -> None:
         try:
             image = case.open(self.options.axis)
             image_id = stack_identity(image.stack)["sha256"]
@@ -170,19 +173,22 @@ class _Learner:
                 return
             if masks:
                 # the name of a patient is not stored, not even as a hash that can be guessed
-                group = self._groups.setdefault(case.group, image_id)
+                patient = case.group or image.stack.meta.get("patient_hash") or image_id
+                group = self._groups.setdefault(str(patient), image_id)
                 window = self.options.window or image.window
-                learned = self.examples.add_labelled(image.stack, masks, group=group, window=window)
+                learned = self.examples.add_source_masks(
+                    image.stack, masks, group=group, window=window
+                )
                 self.report.thin += len(masks) - len(learned)
                 masks = learned
         except SegscopeError as error:
             self.report.notes.append(f"{case.name}: {error}")
             return
         self.report.images += bool(masks)
-        self.report.examples.update(mask.label for mask in masks)
+        self.report.examples.update(mask.label for mask in masks if not mask.rejected)
 
-    def _choose(self, image: LabelledImage, cases_left: int) -> list[LabelledMask]:
-        by_label: dict[str, list[LabelledMask]] = {}
+    def _choose(self, image: SourceImage, cases_left: int) -> list[SourceMask]:
+        by_label: dict[str, list[SourceMask]] = {}
         for mask in image.masks:
             if mask.label not in self.options.labels:
                 continue
@@ -193,7 +199,7 @@ class _Learner:
         least = LEAST_PER_IMAGE
         if len(image.stack) > 1:
             least = MOST_FRAMES
-        chosen: list[LabelledMask] = []
+        chosen: list[SourceMask] = []
         for label, masks in by_label.items():
             rest = max(MOST_MASKS - self.report.examples[label], 0)
             share = max(-(-rest // cases_left), least)
@@ -203,7 +209,7 @@ class _Learner:
         return chosen
 
 
-def _spread_groups(cases: Iterable[LabelledCase]) -> list[LabelledCase]:
+def spread_groups(cases: Iterable[SourceCase]) -> list[SourceCase]:
     """First one case of each group, then a second one of each, and so on; within a round in an
     order that has nothing to do with their names.
     """
@@ -212,6 +218,7 @@ def _spread_groups(cases: Iterable[LabelledCase]) -> list[LabelledCase]:
     listed = list(cases)
     for number, case in enumerate(listed):
         digest = hashlib.sha256(case.name.encode()).hexdigest()
-        keys[number] = (rounds[case.group], digest)
-        rounds[case.group] += 1
+        group = case.group or case.name
+        keys[number] = (rounds[group], digest)
+        rounds[group] += 1
     return [listed[number] for number in sorted(keys, key=lambda number: keys[number])]

@@ -1,5 +1,5 @@
-"""Annotation projects as sources of examples: the masks that people accepted, from the logs of the
-sessions.
+"""Annotation projects as sources of examples: the masks that people accepted or rejected, from the
+logs of the sessions.
 
 Only the logs are read, up to their last complete line, so that a server may run at the same time.
 """
@@ -13,9 +13,9 @@ from pathlib import Path
 from segscope.errors import ReadError, SegscopeError, UsageError
 from segscope.io import read
 from segscope.session.command_log import read_log
-from segscope.session.examples.acceptance import list_acceptances
-from segscope.session.examples.labelled_masks import LabelledCase, LabelledImage, LabelledMask
+from segscope.session.examples.acceptance import find_runs, list_acceptances
 from segscope.session.examples.source import ExampleSource
+from segscope.session.examples.source_masks import SourceCase, SourceImage, SourceMask
 from segscope.session.identity import check_stack
 from segscope.session.log_lines import LogHeader, ProjectEntry
 from segscope.session.logged_objects import read_objects
@@ -31,14 +31,14 @@ class _AcceptedWork:
         header: of the log.
         entry: the image in the project.
         time: of the last command.
-        masks: that were accepted.
+        masks: that were accepted, or rejected.
     """
 
     log: Path
     header: LogHeader
     entry: ProjectEntry
     time: str
-    masks: list[LabelledMask]
+    masks: list[SourceMask]
 
 
 def is_project(path: Path) -> bool:
@@ -60,7 +60,7 @@ def open_project(path: Path) -> ExampleSource:
         except SegscopeError as error:
             notes.append(f"session {session_id}: {error}")
             continue
-        if not work.masks:
+        if all(mask.rejected for mask in work.masks):
             continue
         image = work.entry.image_id
         if image not in latest or latest[image].time < work.time:
@@ -70,8 +70,7 @@ def open_project(path: Path) -> ExampleSource:
         raise UsageError(f"there is nothing to learn from in {path}: {reason}")
     labels = [mask.label for work in latest.values() for mask in work.masks]
     cases = [
-        LabelledCase(work.entry.image_name, image, partial(_open, work))
-        for image, work in latest.items()
+        SourceCase(work.entry.image_name, "", partial(_open, work)) for work in latest.values()
     ]
     return ExampleSource(path, tuple(dict.fromkeys(labels)), cases, notes=notes)
 
@@ -85,21 +84,20 @@ def _read_work(log: Path) -> _AcceptedWork:
     objects = read_objects(content, (rows, columns))
     masks = []
     for acceptance in list_acceptances(header.image["sha256"], objects):
-        if acceptance.rejected:
-            continue
-        runs = objects[acceptance.object_id].answers[acceptance.frame].runs
-        masks.append(LabelledMask(acceptance.label, acceptance.frame, runs))
+        runs = find_runs(objects[acceptance.object_id], acceptance)
+        rejected = acceptance.rejected
+        masks.append(SourceMask(acceptance.label, acceptance.frame, runs, rejected))
     time = header.time
     if content.lines:
         time = content.lines[-1].time
     return _AcceptedWork(log, header, header.project, time, masks)
 
 
-def _open(work: _AcceptedWork, _axis: int) -> LabelledImage:
+def _open(work: _AcceptedWork, _axis: int) -> SourceImage:
     entry = work.entry
     path = Path(entry.path)
     if not entry.path or not path.exists():
         raise ReadError(f"its image is no longer at {path}")
     stack = read(path, **entry.read_options).along(work.header.image["axis"])
     check_stack(work.header.image, stack, work.log)
-    return LabelledImage(stack, work.masks, entry.window)
+    return SourceImage(stack, work.masks, complete=False, window=entry.window)

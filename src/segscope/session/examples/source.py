@@ -8,7 +8,7 @@ from pathlib import Path
 
 from segscope.errors import UsageError, list_first
 from segscope.inference.learning.example import Example
-from segscope.session.examples.labelled_masks import LabelledCase
+from segscope.session.examples.source_masks import SourceCase
 
 ONE_LABEL = "*"
 """Instead of a label: the values of maps without names are objects of one label."""
@@ -29,7 +29,7 @@ class ExampleSource:
 
     path: Path
     labels: tuple[str, ...]
-    cases: Sequence[LabelledCase] = ()
+    cases: Sequence[SourceCase] = ()
     examples: Sequence[Example] = ()
     notes: Sequence[str] = field(default_factory=list)
     numbered: bool = False

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from segscope.masks import Masks, decode_runs
-from segscope.session.examples.labelled_masks import choose_sizes, list_objects
+from segscope.session.examples.source_masks import choose_sizes, list_objects
 
 
 def test_an_object_of_a_volume_is_listed_on_a_few_frames_from_end_to_end() -> None:

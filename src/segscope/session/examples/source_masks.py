@@ -1,4 +1,4 @@
-"""Labelled masks: what becomes examples once an engine has seen it."""
+"""Masks of a source: what becomes examples once an engine has seen it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ LEAST_PIXELS = 16  # of a mask; what is smaller shows hardly any cell of its own
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LabelledMask:
+class SourceMask:
     """The mask of one object on one frame, or of a connected part of it.
 
     Attributes:
         label: of the object, or "".
         frame: number of the frame.
         runs: run lengths.
+        rejected: whether it shows what the label is not.
     """
 
     label: str
     frame: int
     runs: Runs
+    rejected: bool = False
 
     @property
     def pixels(self) -> int:
@@ -36,38 +38,40 @@ class LabelledMask:
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledImage:
+class SourceImage:
     """An image, volume or video with masks.
 
     Attributes:
         stack: the image.
         masks: on its frames.
+        complete: whether all objects of its labels have masks here.
         window: intensities displayed when the masks were made, or None.
     """
 
     stack: Stack
-    masks: Sequence[LabelledMask]
+    masks: Sequence[SourceMask]
+    complete: bool
     window: str | JsonObject | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledCase:
+class SourceCase:
     """A case that can be opened.
 
     Attributes:
         name: for messages; never stored.
-        group: of the patient, as the list of cases names it; never stored.
+        group: of the patient, as the list of cases names it, or ""; never stored.
         open: reads the image and its masks; gets the axis of volumes that is cut into frames.
     """
 
     name: str
     group: str
-    open: Callable[[int], LabelledImage]
+    open: Callable[[int], SourceImage]
 
 
 def list_objects(
     masks: Masks, labels: Mapping[int, str], *, split: bool = False
-) -> Iterator[LabelledMask]:
+) -> Iterator[SourceMask]:
     """The masks of objects, each on a few frames that are evenly spread.
 
     Args:
@@ -83,17 +87,17 @@ def list_objects(
             if split:
                 yield from _split(masks, frame, object_id, label)
             else:
-                yield LabelledMask(label, frame, masks.runs[frame, object_id])
+                yield SourceMask(label, frame, masks.runs[frame, object_id])
 
 
-def _split(masks: Masks, frame: int, object_id: int, label: str) -> Iterator[LabelledMask]:
+def _split(masks: Masks, frame: int, object_id: int, label: str) -> Iterator[SourceMask]:
     for window, part in parts(masks.mask(frame, object_id)):
         whole = np.zeros(masks.shape_zyx[1:], bool)
         whole[window] = part
-        yield LabelledMask(label, frame, encode_runs(whole))
+        yield SourceMask(label, frame, encode_runs(whole))
 
 
-def choose_sizes(masks: Sequence[LabelledMask], count: int) -> list[LabelledMask]:
+def choose_sizes(masks: Sequence[SourceMask], count: int) -> list[SourceMask]:
     """At most `count` masks, from the smallest to the largest in even steps."""
     if len(masks) <= count:
         return list(masks)
