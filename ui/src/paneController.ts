@@ -54,7 +54,9 @@ const fitHandlers = new Set<() => void>()
 export const fitAllPanes = (): void => fitHandlers.forEach((fit) => fit())
 
 /** CSS pixels of the longer side of an object that the view is centred on, at least. */
-const LEGIBLE_SIDE = 90
+const LEGIBLE_SIDE = 80
+/** Zoom of such a view beside that of the whole image, at most. */
+const CENTRED_ZOOM = 4
 
 let centreHandler: ((box: Box) => void) | null = null
 /** Centre the annotated plane on a box in image coordinates, close enough to judge its content. */
@@ -160,7 +162,8 @@ export class PaneController {
     const from = toScreen(plane, this.view, x0, y0)
     const to = toScreen(plane, this.view, x1, y1)
     const side = Math.max(Math.abs(to.x - from.x), Math.abs(to.y - from.y), 1)
-    const least = LEGIBLE_SIDE / side
+    const limit = CENTRED_ZOOM * fitView(plane, size.width, size.height).zoom
+    const least = Math.min(LEGIBLE_SIDE / side, limit / this.view.zoom)
     const most = (0.7 * Math.min(size.width, size.height)) / side
     const at = { x: (from.x + to.x) / 2, y: (from.y + to.y) / 2 }
     const zoomed = zoomView(this.view, at.x, at.y, Math.min(Math.max(1, least), most))

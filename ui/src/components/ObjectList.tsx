@@ -16,6 +16,11 @@ export function ObjectList() {
   const objects = all.filter((object) => !object.suggested)
   const selected = useStore(store, (state) => state.selected)
   const labels = useStore(store, (state) => state.project?.labels ?? NO_LABELS)
+  // an answer is learned from the examples of the label that the object has by then
+  const learnsByLabel = useStore(
+    store,
+    (state) => state.learning?.labels.some((item) => item.label !== '') ?? false,
+  )
   const isNew = useStore(store, (state) => !findObject(state, state.selected))
   return (
     <section aria-label="Objects">
@@ -41,7 +46,10 @@ export function ObjectList() {
         {isNew && (
           <li class="object selected fresh">
             <span class="swatch" style={{ background: toHex(findColour(selected)) }} />
-            <span class="dim">object {selected}: click or draw a box to start</span>
+            <span class="dim">
+              object {selected}: {learnsByLabel && 'give its label (1 to 9), then '}click or draw a
+              box to start
+            </span>
           </li>
         )}
       </ul>

@@ -149,7 +149,9 @@ function CurrentMask() {
       </p>
     )
   }
-  return <p class="current dim">Press O to go through them, the most confident first.</p>
+  const hasSuggestions = objects.some((object) => object.suggested)
+  const order = hasSuggestions ? ', the most confident first' : ''
+  return <p class="current dim">O goes through them{order}.</p>
 }
 
 function BulkAcceptance({ suggestions }: { suggestions: WaitingMask[] }) {
@@ -229,10 +231,8 @@ function Histogram({ suggestions, threshold }: { suggestions: WaitingMask[]; thr
 function InBulk({ count }: { count: number }) {
   return (
     <div class="line unreviewed">
-      <span>
-        {countOf(count, 'object')} accepted in bulk, not reviewed: nothing is learned from
-        {count === 1 ? ' it' : ' them'} yet.
-      </span>
+      <span>{countOf(count, 'object')} accepted in bulk: not learned from until reviewed.</span>
+      <span class="gap" />
       <Button label="Review" text onClick={() => void reviewInBulk()} />
     </div>
   )
