@@ -347,7 +347,7 @@ async function reviewSuggestions(name, most = Infinity) {
   for (let left = suggestions.length; left && rejections < most; left--) {
     const current = await page.evaluate(() => document.querySelector('.current')?.textContent)
     if (!current?.startsWith('Suggestion')) break
-    const score = Number(/confidence ([\d.]+)/.exec(current)[1])
+    const score = Number(/([\d.]+)$/.exec(current)[1])
     const item = suggestions
       .filter((other) => !other.isDecided)
       .sort((a, b) => b.frames[0][2] - a.frames[0][2])[0]
@@ -373,7 +373,7 @@ async function annotateNuclei(learns) {
     await learned()
     await shoot('examples')
     await findAll()
-    await shoot('suggestions', 'learning-suggestions.png')
+    await shoot('suggestions', 'learning-suggestions.webp')
     const rejections = await reviewSuggestions('nuclei-1.pgm', MOST_REJECTIONS)
     effort.rejections = rejections
     await shoot('reviewed')
@@ -388,7 +388,7 @@ async function annotateNuclei(learns) {
     await findAll()
     await shoot('next-image')
     await command(() => click('.suggestions button:has-text("Accept"):has-text("from")'))
-    await shoot('in-bulk', 'learning-in-bulk.png')
+    await shoot('in-bulk', 'learning-in-bulk.webp')
     check(
       'what was accepted in bulk waits for review',
       (await page.textContent('.unreviewed')).includes('until reviewed'),
@@ -449,7 +449,7 @@ async function showLearnedAnswer() {
   const note = await page.$('.learned')
   check('the answer for the next patient is learned', note !== null)
   if (!note) return
-  await shoot('learned-answer', 'learning-answer.png')
+  await shoot('learned-answer', 'learning-answer.webp')
   await command(() => page.keyboard.press('e'))
   check(
     'E shows the plain answer',
@@ -474,7 +474,7 @@ async function checkSuggestionsOfVolume() {
       (await page.isChecked('dialog label:has-text("heart wall") input')),
   )
   await page.check('dialog label:has-text("all 8 slices") input')
-  await shoot('find-all-dialog-volume', 'learning-find-all.png')
+  await shoot('find-all-dialog-volume', 'learning-find-all.webp')
   await press('Enter')
   await page.waitForSelector('.toast:has-text("suggestion"), .toast:has-text("No other objects")', {
     timeout: 120_000,

@@ -143,15 +143,21 @@ function CurrentMask() {
     if (at < 0) continue
     const item = list[at]!
     return (
-      <p class="current" role="status">
-        {capitalise(noun)} {at + 1} of {list.length}: {item.label || `object ${item.objectId}`},
-        confidence {formatScore(item.confidence)}
+      <p class="line current" role="status">
+        <span>
+          {capitalise(noun)} {at + 1} of {list.length}
+        </span>
+        <span class="gap" />
+        <span class="name">{item.label || `object ${item.objectId}`}</span>
+        <span title="Confidence">{formatScore(item.confidence)}</span>
       </p>
     )
   }
-  const hasSuggestions = objects.some((object) => object.suggested)
-  const order = hasSuggestions ? ', the most confident first' : ''
-  return <p class="current dim">O goes through them{order}.</p>
+  return (
+    <p class="current dim" title="The most confident first">
+      O goes through them, Y accepts, U rejects.
+    </p>
+  )
 }
 
 function BulkAcceptance({ suggestions }: { suggestions: WaitingMask[] }) {
