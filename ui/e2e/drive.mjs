@@ -126,7 +126,6 @@ const DOCS_IMAGES = {
   'volume-propagated': 'annotate-volume.png',
   'volume-offline': 'annotate-offline.png',
   'video-propagating': 'annotate-video.png',
-  keys: 'annotate-keys.png',
 }
 const docsImages = {}
 let shots = 0

@@ -524,7 +524,20 @@ async function checkExampleFiles() {
   fs.rmSync(file)
 }
 
-/** Without learning the answer is the plain one. */
+/** A search that is stopped adds nothing. */
+async function checkStop() {
+  const before = await readSuggestionCount()
+  await press('Shift+F')
+  await page.check('dialog label:has-text("all 8 slices") input')
+  await press('Enter')
+  await page.waitForSelector('.job')
+  await shoot('searching')
+  await press('Escape')
+  await page.waitForSelector('.toast:has-text("no suggestions were added")')
+  await idle()
+  check('a search that is stopped adds nothing', (await readSuggestionCount()) === before)
+}
+
 async function checkSwitch() {
   await page.uncheck('.examples input[role=switch]')
   await page.waitForSelector('.examples label:has-text("off")')
@@ -547,11 +560,16 @@ async function work(learns) {
     await learned()
     await shoot('hearts')
     await checkSuggestionsOfVolume()
+    await checkStop()
     await checkSwitch()
     await checkExampleFiles()
     await page.selectOption('.order', 'uncertain')
     await page.waitForTimeout(1500)
     await shoot('order')
+    await page.focus('.pane.main')
+    await page.keyboard.press('?')
+    await shoot('keys', 'annotate-keys.png')
+    await page.keyboard.press('Escape')
     for (const [width, height] of [
       [1280, 800],
       [1920, 1080],
