@@ -13,7 +13,7 @@ export function JobProgress({ job }: { job: Job }) {
   const follow = useStore(store, (state) => state.follow)
   const noun = useStore(store, (state) => frameNoun(state.image))
   const task = TASKS[job.kind] ?? noun
-  const total = job.total ? ` of ${job.total}` : ''
+  const count = job.total ? `${job.done} of ${job.total}` : job.done || '…'
   return (
     <div class="job">
       <progress
@@ -22,8 +22,7 @@ export function JobProgress({ job }: { job: Job }) {
         aria-label="Progress"
       />
       <span>
-        {task} {job.done}
-        {total}
+        {task} {count}
       </span>
       <Button
         icon="stop"
