@@ -36,8 +36,8 @@ from segscope.predict.finding.choice import (
     to_instance,
 )
 from segscope.predict.finding.confidence import compare, estimate_confidence, measure, suppress
-from segscope.predict.finding.grid import SearchGrid, choose_cell
-from segscope.predict.finding.lesson import Lesson, make_lesson
+from segscope.predict.finding.grid import MOST_TILES, SearchGrid, choose_cell
+from segscope.predict.finding.lesson import Lesson, Most, make_lesson
 from segscope.predict.finding.search_head import SearchHead, fit_search_head
 from segscope.predict.finding.searched_frame import SearchedFrame
 from segscope.render import Renderer
@@ -47,6 +47,7 @@ __all__ = ["AnnotatedFrame", "FindSettings", "LabelledMask", "find_all"]
 
 MOST_OBJECTS = 65535  # label maps hold 16 bits
 FEATURE_BYTES = 256 * 2**20  # of the tiles of a frame that are kept between its two passes
+FEWEST_TILES = 8  # from each annotated frame
 FEWEST_CELLS = 300  # of each kind, from each annotated frame
 MOST_CELLS = 3000  # of each kind, from all of them, unless there are very many
 
@@ -201,12 +202,15 @@ class _Searcher:
         ]
         size_hw = self.frames.stack.size_hw
         cell = choose_cell(size_hw, float(np.median(sides)), self.engine)
-        most = max(FEWEST_CELLS, MOST_CELLS // len(examples))
+        most = Most(
+            max(FEWEST_CELLS, MOST_CELLS // len(examples)),
+            max(FEWEST_TILES, MOST_TILES // len(examples)),
+        )
         lessons = [self._teach(label, cell, each, most) for each in examples]
         return LabelSearch(label, cell, fit_search_head(lessons))
 
     @torch.inference_mode()
-    def _teach(self, label: str, cell: float, example: AnnotatedFrame, most: int) -> Lesson:
+    def _teach(self, label: str, cell: float, example: AnnotatedFrame, most: Most) -> Lesson:
         """What an annotated frame teaches about a label."""
         self.steps.begin()
         rgb = example.rgb

@@ -30,7 +30,7 @@ class FindSettings:
         most_marked: share of an object that lies in marked ones, above which it is dropped.
     """
 
-    least_confidence: float = 0.4
+    least_confidence: float = 0.5
     least_pixels: int = 4
     most_shared: float = 0.5
     most_marked: float = 0.5

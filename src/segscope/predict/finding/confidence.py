@@ -26,8 +26,8 @@ MOST_OVERLAP = 0.3  # IoU
 MOST_COVERED = 0.6  # of the smaller candidate
 
 #: of `measure`, and the constant
-WEIGHTS = (1.813, -0.723, -2.719, -1.128, -4.228, 1.028, -0.231, -0.027, 0.968, 2.337)
-BIAS = -1.453
+WEIGHTS = (2.097, -0.796, -2.366, -0.917, -1.139, 1.098, -0.048, -0.029, 1.214, 3.987)
+BIAS = -3.783
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from segscope.predict.finding.grid import LONGER_SIDE
+from segscope.predict.finding.grid import LONGER_SIDE, SearchGrid
 from segscope.predict.finding.searched_frame import SearchedFrame
 
 NEAR = 0.3 * LONGER_SIDE  # cells around an object that are background, unless they look otherwise
@@ -43,13 +43,26 @@ class Lesson:
     areas: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class Most:
+    """How much of a frame is read.
+
+    Attributes:
+        cells: of each kind that are sampled.
+        tiles: that are encoded; those with the most marks come first.
+    """
+
+    cells: int
+    tiles: int
+
+
 def make_lesson(
     frame: SearchedFrame,
     objects: Sequence[NDArray[np.bool_]],
     others: Sequence[NDArray[np.bool_]],
     *,
     complete: bool,
-    most: int,
+    most: Most,
 ) -> Lesson:
     """What marks on a frame teach about one label.
 
@@ -58,7 +71,7 @@ def make_lesson(
         objects: masks (row, column) of the frame, of the label.
         others: masks that are not of the label.
         complete: all objects of the label are marked.
-        most: cells of each kind that are sampled.
+        most: of cells and tiles.
     """
     grid = frame.grid
     owners = np.full(grid.shape, -1, np.int32)
@@ -72,7 +85,7 @@ def make_lesson(
     for mask in others:
         kinds[grid.sample(mask) & ~inside] = OUTSIDE
     kinds[inside] = INSIDE
-    rows, columns = _sample(kinds, most)
+    rows, columns = _sample(kinds, _read_part(grid, kinds, most.tiles), most.cells)
     chosen = owners[rows, columns]
     areas = np.bincount(owners[inside], minlength=len(objects))
     return Lesson(
@@ -85,12 +98,27 @@ def make_lesson(
     )
 
 
-def _sample(kinds: NDArray[np.uint8], most: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _read_part(grid: SearchGrid, kinds: NDArray[np.uint8], most: int) -> NDArray[np.bool_]:
+    """(row, column) of the grid: whether a cell lies in one of the tiles that are read."""
+    if len(grid.tiles) <= most:
+        return np.ones(grid.shape, bool)
+    places = np.argwhere(np.ones(grid.shape, bool)).astype(np.float64)
+    nearest = grid.nearest_tiles(places).reshape(grid.shape)
+    marks = np.bincount(nearest[kinds == INSIDE], minlength=len(grid.tiles))
+    if not marks.any():
+        marks = np.bincount(nearest[kinds == OUTSIDE], minlength=len(grid.tiles))
+    read = np.argsort(-marks, kind="stable")[:most]
+    return np.isin(nearest, read)
+
+
+def _sample(
+    kinds: NDArray[np.uint8], read: NDArray[np.bool_], most: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows and columns of cells of each kind, the same for the same frame."""
     rng = np.random.default_rng(0)
     chosen = []
     for kind in (INSIDE, AROUND, UNKNOWN, OUTSIDE):
-        cells = np.flatnonzero(kinds == kind)
+        cells = np.flatnonzero((kinds == kind) & read)
         if len(cells) > most:
             cells = np.sort(rng.choice(cells, most, replace=False))
         chosen.append(cells)
