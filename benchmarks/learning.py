@@ -3,7 +3,8 @@ kinds, with answers to a tight box and to a lone click.
 
     python benchmarks/learning.py --data DIR [--which one-class mixed validation] [--sets NAME ...]
                                   [--accepted 1 3 10] [--prompts box click] [--draws 3] [--seed 0]
-                                  [--threads 1] [--model mini] [--out FILE.json]
+                                  [--parts] [--threads 1] [--model mini]
+                                  [--out FILE.json]
 
 Images are drawn from each set, one object each (`learning_objects.py`). In each draw of a set,
 some are accepted and all others answered, with and without learning; patients are kept apart where
@@ -22,7 +23,7 @@ import time
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +295,9 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--prompts", nargs="+", choices=PROMPTS, default=list(PROMPTS))
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--parts", action="store_true", help="connected parts of a class, not all of it at once"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--model", default="mini")
     parser.add_argument("--out", type=Path, help="rows as JSON")
@@ -311,7 +315,8 @@ def main() -> None:
                 continue
             start = time.process_time()
             rng = np.random.default_rng((given.seed, zlib.crc32(chosen.data.encode())))
-            images = draw_images(chosen, given.data, POOL, rng)
+            drawn_from = replace(chosen, parts=given.parts)
+            images = draw_images(drawn_from, given.data, POOL, rng)
             rows += run_sessions(bench, which, chosen, images, given)
             bench.clear()
             seconds = math.ceil(time.process_time() - start)

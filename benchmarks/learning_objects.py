@@ -1,6 +1,7 @@
 """Objects for the sessions of `learning.py`, one an image, drawn from sets of development data.
 
-An object is an instance, or one connected part of a class. Slices and frames are images here.
+An object is an instance, or all of a class, or one connected part of it. Slices and frames are
+images here.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class SessionSet:
         sources: of a set that mixes several; empty for all.
         splits: empty for all.
         most: examples that sessions have at most.
+        parts: whether connected parts of a class are objects, and not the class as a whole.
     """
 
     name: str
@@ -45,6 +47,7 @@ class SessionSet:
     sources: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
     most: int = 10
+    parts: bool = False
 
 
 ONE_CLASS = (
@@ -176,7 +179,7 @@ def _draw_from_case(case: Case, chosen: SessionSet, quota: int, rng: Rng) -> lis
     for part in np.array_split(frames, quota):
         for frame in rng.permutation(part).tolist():
             objects = [(name, kind, labels[frame]) for name, kind, labels in layers]
-            drawn = _draw_object(objects, rng)
+            drawn = _draw_object(objects, rng, parts=chosen.parts)
             if drawn is None:
                 continue
             name, mask = drawn
@@ -207,13 +210,17 @@ def _read_layers(case: Case, stack: Stack, classes: Sequence[str]) -> Iterator[L
                 yield name, target.kind, masks.labels == value
 
 
-def _draw_object(layers: Sequence[Layer], rng: Rng) -> tuple[str, Mask] | None:
+def _draw_object(layers: Sequence[Layer], rng: Rng, *, parts: bool) -> tuple[str, Mask] | None:
     """A class of an image, and an object of it; None where all are too small."""
     for place in rng.permutation(len(layers)).tolist():
         name, kind, labels = layers[place]
-        if kind != "instance":
+        if kind == "instance":
+            labels = np.asarray(labels, np.int64)
+        elif parts:
             labels, _ = ndimage.label(labels)
-        sizes = np.bincount(np.asarray(labels, np.int64).ravel())
+        else:
+            labels = (labels > 0).astype(np.int64)
+        sizes = np.bincount(labels.ravel())
         sizes[0] = 0
         least = LEAST_PIXELS
         if kind != "instance":

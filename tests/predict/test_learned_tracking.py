@@ -16,17 +16,19 @@ from segscope.inference.crop import Crop
 from segscope.inference.learning import tracked_answer
 from segscope.inference.learning.guard import GuardRule
 from segscope.inference.learning.tracked_answer import LEAST_AREA, learn_tracked
+from segscope.inference.learning.window import GRID
 from segscope.load import load
 from segscope.masks import Masks
 from segscope.models.engine import Engine
+from segscope.predict import trusted_heads
 from segscope.prompts import Box, MaskPrompt
 from segscope.session import Interaction, segment
 from segscope.session.examples import Examples
 from segscope.stack import Stack
 
 NEW = 20  # seed of a volume that is no example
-PROMPTED = 2
-SLICES = 5
+PROMPTED = 1
+SLICES = 3
 TRACKED = [frame for frame in range(SLICES) if frame != PROMPTED]
 LEARNED = "learned from 3 examples"
 
@@ -160,11 +162,9 @@ class TestGuards:
     ) -> None:
         frame, plain, truth = self.frame(mini)
         head = examples.head(examples.choose("pair"))
-        head.mixtures[:, 2] -= 1000
-        try:
-            assert learn_tracked(frame, head, plain, truth) is None
-        finally:
-            head.mixtures[:, 2] += 1000
+        nothing = plain._replace(logits=torch.full(GRID, -1.0))
+        monkeypatch.setattr(tracked_answer, "learn_window", lambda *_: nothing)
+        assert learn_tracked(frame, head, plain, truth) is None
 
     def test_a_small_gain_is_not_enough(
         self, mini: Engine, examples: Examples, monkeypatch: pytest.MonkeyPatch
@@ -173,6 +173,32 @@ class TestGuards:
         head = examples.head(examples.choose("pair"))
         monkeypatch.setattr(tracked_answer, "TRACKED", GuardRule(least_gain=0.9))
         assert learn_tracked(frame, head, plain, truth) is None
+
+
+class TestEvidence:
+    """A box that the learned mask does not fit: the head is not trusted."""
+
+    def tracked_notes(
+        self, mini: Engine, examples: Examples, stack: Stack, prompt: Box | MaskPrompt
+    ) -> set[str]:
+        with Interaction(stack, mini, examples=examples) as work:
+            work.add(prompt)
+            propagate(work)
+            answers = [work.frame_mask(frame, 1) for frame in TRACKED]
+        return {answer.note for answer in answers if answer is not None}
+
+    def test_a_mask_that_fits_is_trusted(self, mini: Engine, examples: Examples) -> None:
+        stack, truth = draw_pair_volume(NEW, SLICES)
+        prompt = MaskPrompt(truth[PROMPTED], PROMPTED)
+        assert self.tracked_notes(mini, examples, stack, prompt) == {LEARNED}
+
+    def test_a_mask_of_another_thing_is_not(self, mini: Engine, examples: Examples) -> None:
+        stack, truth = draw_pair_volume(NEW, SLICES)
+        half = truth[PROMPTED].copy()
+        x0, _, x1, _ = map(int, Box.around(half).xyxy)
+        half[:, (x0 + x1) // 2 :] = False
+        prompt = MaskPrompt(half, PROMPTED)
+        assert self.tracked_notes(mini, examples, stack, prompt) == {""}
 
 
 class TestSessions:
@@ -223,9 +249,11 @@ class TestSessions:
 def test_every_engine_learns_while_it_tracks(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Random weights teach nothing, so the guard has to let their answers pass."""
-    always = GuardRule(mixtures=1, least_gain=-10.0)
+    """Random weights teach nothing, so the guards have to let their answers pass."""
+    always = GuardRule(least_gain=-10.0, farthest=1e9)
     monkeypatch.setattr(tracked_answer, "TRACKED", always)
+    monkeypatch.setattr(trusted_heads, "TRACKED", always)
+    monkeypatch.setattr(trusted_heads, "agrees_with_box", lambda *_: True)
     stack, truth = draw_pair_volume(NEW, 3)
     notes = []
     runs = []

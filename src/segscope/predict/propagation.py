@@ -15,6 +15,7 @@ from segscope.predict import tracking_window
 from segscope.predict.state import InferenceState, ObjectState
 from segscope.predict.stop_rules import StopRules, StopWatch
 from segscope.predict.tracked_frame import TrackedFrame
+from segscope.predict.trusted_heads import trust_heads
 from segscope.stack import Stack
 
 Direction = Literal["both", "forward", "backward"]
@@ -81,6 +82,7 @@ def propagate(
     tracks = {object_id: track for object_id, track in tracks.items() if track.anchors}
     if not tracks:
         raise PromptError("nothing to propagate: prompt an object on some frame first")
+    trusted = trust_heads(state, tracks, heads)
     anchors = list(chain.from_iterable(track.anchors for track in tracks.values()))
     states, groups = zip(*tracking_window.groups(state, tracks), strict=True)
     passes_of_groups = [_passes(group, anchors, span, len(state.stack)) for group in groups]
@@ -91,7 +93,7 @@ def propagate(
             answers: list[FrameMask] = []
             for part, pass_ in zip(states, passes, strict=True):
                 if frame in pass_.frames:
-                    answers += pass_.step(part, frame, heads)
+                    answers += pass_.step(part, frame, trusted)
             yield sorted(answers, key=lambda answer: answer.object_id)
 
 

@@ -23,6 +23,7 @@ from segscope.evaluate.results_log import Row
 from segscope.evaluate.rollout import RolloutOptions, Round, roll_out
 from segscope.evaluate.series.images import ImageReader, Series, SeriesImage, order_images
 from segscope.inference.learning.notes import count_learned
+from segscope.inference.learning.observation import suits_grid
 from segscope.metrics.overlap import dice
 from segscope.models.engine import Engine
 from segscope.session.examples import Examples
@@ -113,7 +114,8 @@ class _Annotator:
                 rows, mask = self._annotate(image, stack, truth, examples)
                 yield from ({"position": position, **row} for row in rows)
                 label = self.task.series.label
-                examples.add(stack, mask, label=label, group=_group(image))
+                if suits_grid(mask):
+                    examples.add(stack, mask, label=label, group=_group(image))
 
     def _annotate(
         self, image: SeriesImage, stack: Stack, truth: Mask, examples: Examples

@@ -39,16 +39,19 @@ class GuardRule:
     Attributes:
         least_gain: Dice, less the price of the change, that must be expected.
         farthest: distance to the nearest example from which on the plain answer stays.
+        by_shape: whether the shape of the network's own mask counts in distances; examples know it
+            for a box alone.
     """
 
     least_gain: float = 0.0
     farthest: float = 0.9
+    by_shape: bool = True
 
 
 PROMPTED = GuardRule()
 # the network is told more on a tracked frame than by a box, from which the gains are estimated;
 # chosen on validation volumes and videos
-TRACKED = GuardRule(least_gain=0.04, farthest=0.7)
+TRACKED = GuardRule(least_gain=0.04, farthest=1.1, by_shape=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +87,9 @@ def answer_window(
     x0, y0, x1, y1 = window.box
     shape = describe_shape(own, in_box.double(), max(x1 - x0, y1 - y0))
     features_apart = feature_distances(head.descriptions, head.spread, means)
-    shapes_apart = shape_distances(head.descriptions, shape)
-    squares = features_apart**2 + shapes_apart**2
+    squares = features_apart**2
+    if rule.by_shape:
+        squares = squares + shape_distances(head.descriptions, shape) ** 2
     known = ~head.gains.isnan().any(1)
     if not bool(known.any()) or not float(squares[known].min()) < rule.farthest**2:
         return None

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segscope.inference.answers import MaskCandidate, PromptedFrame
-from segscope.inference.learning.guard import TRACKED, can_help
+from segscope.inference.learning.guard import TRACKED
 from segscope.inference.learning.head import SessionHead
 from segscope.inference.learning.window import HeadWindow
 from segscope.inference.learning.window_answer import cut_to_box, learn_window
@@ -31,7 +31,7 @@ def learn_tracked(
         plain: the network's own answer.
         mask: (row, column) the same on the frame.
     """
-    if mask.sum() < LEAST_AREA or not can_help(head, TRACKED):
+    if mask.sum() < LEAST_AREA:
         return None
     window = HeadWindow.around(Box.around(mask).xyxy, frame.size_hw)
     view = window.encoded_crop(frame.engine)

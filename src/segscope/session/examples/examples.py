@@ -166,6 +166,13 @@ class Examples:
         chosen = choose_diverse([entry.means for entry in entries])
         return tuple(entries[position].id for position in chosen)
 
+    def find_acceptances(self, ids: Iterable[str]) -> dict[str, Acceptance]:
+        """The accepted mask of each example; without those that were forgotten."""
+        chosen = set(ids)
+        with self._lock:
+            entries = self._entries.items()
+            return {each.id: acceptance for acceptance, each in entries if each.id in chosen}
+
     def head(self, ids: Sequence[str]) -> SessionHead:
         """The head of examples.
 
