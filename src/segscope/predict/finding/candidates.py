@@ -7,7 +7,7 @@ the features of the tile that is encoded already.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import KDTree
 
+from segscope.inference.crop import Xyxy
 from segscope.models.engine import NO_PROMPT, DecoderPrompt, Features
 from segscope.predict.finding.grid import LONGER_SIDE, Tile
 from segscope.predict.finding.search_head import VOTE_SPREAD, SearchHead
@@ -54,16 +55,10 @@ class Candidate:
         return self.logits > 0
 
     @property
-    def box(self) -> tuple[float, float, float, float]:
+    def box(self) -> Xyxy:
         """x0, y0, x1, y1 on the grid."""
         rows, columns = self.logits.shape
         return (self.left, self.top, self.left + columns, self.top + rows)
-
-    @property
-    def middle(self) -> tuple[float, float]:
-        """Row and column of the middle of the box."""
-        x0, y0, x1, y1 = self.box
-        return ((y0 + y1) / 2, (x0 + x1) / 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,20 +92,21 @@ def propose(
     voted, centres = gather_votes(maps, head.votes)
     own = [*voted, *connected_parts(maps)]
     clicks = spread_clicks(np.concatenate([centres, find_bodies(maps)]))
-    middles = np.array([each.middle for each in own]).reshape(-1, 2)
+    boxes = distinct_boxes(own)
+    middles = np.array([_middle(box) for box in boxes]).reshape(-1, 2)
     tiles_of_clicks = frame.grid.nearest_tiles(clicks)
     tiles_of_boxes = frame.grid.nearest_tiles(middles)
     candidates = own.copy()
     for number, tile in enumerate(frame.grid.tiles):
         next_tile()
-        on_tile = clicks[tiles_of_clicks == number]
-        boxes = [own[i].box for i in np.flatnonzero(tiles_of_boxes == number)]
-        prompts = [_click(tile, *place) for place in on_tile.tolist()]
-        if prompts or boxes:
+        clicked = clicks[tiles_of_clicks == number]
+        boxed = np.flatnonzero(tiles_of_boxes == number)
+        prompts = [_click(tile, *place) for place in clicked.tolist()]
+        if prompts or len(boxed):
             features = frame.encode(tile.crop)
             several = frame.engine.answer_rule.multimask(True, tracking=False)
             candidates += _decode(frame, tile, features, prompts, several)
-            prompts = [_box(tile, box) for box in boxes]
+            prompts = [_box(tile, boxes[i]) for i in boxed]
             candidates += _decode(frame, tile, features, prompts, False)
     return candidates
 
@@ -170,6 +166,15 @@ def spread_clicks(places: NDArray[np.float64]) -> NDArray[np.float64]:
     return places[chosen]
 
 
+def distinct_boxes(candidates: Sequence[Candidate]) -> list[Xyxy]:
+    """Boxes of candidates, without those that differ from another one by a cell or so."""
+    boxes: dict[tuple[int, ...], Xyxy] = {}
+    for each in candidates:
+        coarse = tuple(round(edge / 2) for edge in each.box)
+        boxes.setdefault(coarse, each.box)
+    return list(boxes.values())
+
+
 def _find_peaks(values: Array, apart: float, least: float) -> NDArray[np.float64]:
     """(N, 2) row and column of local maxima above `least`, highest first."""
     size = 2 * round(apart) + 1
@@ -203,13 +208,19 @@ def _candidate(logits: Array, top: int, left: int, iou: float | None) -> Iterato
 # --- the engine's masks --------------------------------------------------------------------------
 
 
+def _middle(box: Xyxy) -> tuple[float, float]:
+    """Row and column of the middle of a box."""
+    x0, y0, x1, y1 = box
+    return ((y0 + y1) / 2, (x0 + x1) / 2)
+
+
 def _click(tile: Tile, row: float, column: float) -> DecoderPrompt:
     """A click in the middle of a cell, in pixels of the tile's crop."""
     x, y = _to_crop(tile, column + 0.5, row + 0.5)
     return replace(NO_PROMPT, points=np.array([[x, y]]), positive=np.ones(1, bool))
 
 
-def _box(tile: Tile, box: tuple[float, float, float, float]) -> DecoderPrompt:
+def _box(tile: Tile, box: Xyxy) -> DecoderPrompt:
     return replace(NO_PROMPT, box=(*_to_crop(tile, *box[:2]), *_to_crop(tile, *box[2:])))
 
 
