@@ -5,19 +5,23 @@ import { readError, UnreachableError } from './errors'
 import type { MaskJson } from './packets'
 import type {
   Case,
+  CaseSearch,
   CommandResult,
   FileEntry,
   ImageInfo,
   Job,
   Label,
+  LearningState,
   ModelInfo,
   OpenedSession,
   Project,
+  ProjectExamples,
   PromptFile,
   ReviewItem,
   Series,
   SessionState,
   Study,
+  Suspect,
 } from './schemas'
 import type { Axis } from './viewer/geometry'
 import { findArrayType, type PixelArray } from './viewer/lut'
@@ -67,6 +71,11 @@ export interface PixelData {
   shape: number[]
 }
 
+interface NamedFile {
+  blob: Blob
+  name: string
+}
+
 export class Api {
   lease: string | null = null
 
@@ -90,7 +99,7 @@ export class Api {
     const headers: Record<string, string> = {}
     if (this.lease) headers['X-Lease'] = this.lease
     let payload: BodyInit | undefined
-    if (body instanceof FormData) {
+    if (body instanceof FormData || body instanceof Blob) {
       payload = body
     } else if (body !== undefined) {
       headers['Content-Type'] = 'application/json'
@@ -190,19 +199,49 @@ export class Api {
   flagFrame = (id: string, frame: number, flagged: boolean, comment = '') =>
     this.requestJson<unknown>('PUT', `v1/sessions/${id}/flags/${frame}`, { flagged, comment })
 
-  /** The masks as a file, with the file name that the server proposes. */
-  async exportMasks(
-    id: string,
-    format: string,
-    objects: number[] | null,
-  ): Promise<{ blob: Blob; name: string }> {
-    const selection = objects ? `&objects=${objects.join(',')}` : ''
-    const response = await this.request(
-      'GET',
-      `v1/sessions/${id}/export?format=${encodeURIComponent(format)}${selection}`,
+  switchLearning = (id: string, learns: boolean) =>
+    this.requestJson<LearningState>('PUT', `v1/sessions/${id}/learning`, { learns })
+  findAll = (id: string, body: { frame: number; labels: string[]; whole: boolean }) =>
+    this.requestJson<Job>('POST', `v1/sessions/${id}/find_all`, body)
+  findAllInCases = (body: { labels: string[]; annotator: string; model: string }) =>
+    this.requestJson<CaseSearch>('POST', 'v1/project/find_all', {
+      ...body,
+      states: ['todo'],
+      whole: true,
+    })
+  fetchCaseSearch = (id: string) => this.requestJson<CaseSearch>('GET', `v1/jobs/${id}`)
+
+  fetchExamples = (model: string) =>
+    this.requestJson<ProjectExamples>('GET', `v1/examples?${new URLSearchParams({ model })}`)
+  forgetExamples = (model: string, label: string) =>
+    this.requestJson<ProjectExamples>(
+      'DELETE',
+      `v1/examples?${new URLSearchParams({ model, label })}`,
     )
+  rebuildExamples = (model: string) =>
+    this.requestJson<Job>('POST', `v1/examples/rebuild?${new URLSearchParams({ model })}`)
+  uploadExamples = (model: string, file: Blob) =>
+    this.requestJson<ProjectExamples>(
+      'POST',
+      `v1/examples/file?${new URLSearchParams({ model })}`,
+      new Blob([file], { type: 'application/octet-stream' }),
+    )
+  downloadExamples = (model: string, label: string) =>
+    this.download(`v1/examples/file?${new URLSearchParams({ model, label })}`, 'session.examples')
+  listSuspects = (model: string) =>
+    this.requestJson<Suspect[]>('GET', `v1/examples/suspects?${new URLSearchParams({ model })}`)
+
+  /** The masks as a file, with the file name that the server proposes. */
+  exportMasks(id: string, format: string, objects: number[] | null): Promise<NamedFile> {
+    const selection = objects ? `&objects=${objects.join(',')}` : ''
+    const path = `v1/sessions/${id}/export?format=${encodeURIComponent(format)}${selection}`
+    return this.download(path, `masks-${format}`)
+  }
+
+  private async download(path: string, fallback: string): Promise<NamedFile> {
+    const response = await this.request('GET', path)
     const disposition = response.headers.get('Content-Disposition') ?? ''
-    const name = /filename="?([^";]+)"?/.exec(disposition)?.[1] ?? `masks-${format}`
+    const name = /filename="?([^";]+)"?/.exec(disposition)?.[1] ?? fallback
     return { blob: await response.blob(), name }
   }
 

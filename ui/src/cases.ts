@@ -1,9 +1,10 @@
 // The work list: which case is open, and which one comes next.
 
+import { type CaseOrder, findNextToDo, orderCases } from './caseOrder'
 import { api, reportError } from './context'
 import type { Case } from './schemas'
 import { openImage } from './session'
-import { get, set, showToast } from './state'
+import { get, savePreference, set, showToast } from './state'
 import { countOf } from './wording'
 
 const LAST_CASE_KEY = 'segscope.case'
@@ -33,21 +34,28 @@ export async function openInitialCase(): Promise<void> {
 }
 
 export function findAdjacentCase(step: 1 | -1): Case | null {
-  const { cases, caseId } = get()
-  const index = cases.findIndex((item) => item.case_id === caseId)
-  return cases[index + step] ?? null
+  const { cases, caseOrder, caseId } = get()
+  const ordered = orderCases(cases, caseOrder)
+  const index = ordered.findIndex((item) => item.case_id === caseId)
+  return ordered[index + step] ?? null
+}
+
+export async function setCaseOrder(caseOrder: CaseOrder): Promise<void> {
+  set({ caseOrder })
+  savePreference('case-order', caseOrder)
+  await loadCases().catch(reportError)
 }
 
 /** Set the state of the open case; after `done` and `skip` the next case to do is opened. */
 export async function setCaseState(state: Case['state']): Promise<void> {
-  const { cases, caseId, annotator } = get()
-  const index = cases.findIndex((item) => item.case_id === caseId)
-  if (index < 0) return
+  const { caseId, annotator, caseOrder } = get()
+  if (caseId === null) return
   try {
-    replaceCase(await api.updateCase(cases[index]!.case_id, { state, annotator }))
+    replaceCase(await api.updateCase(caseId, { state, annotator }))
     if (state === 'todo' || state === 'flag') return
-    const rest = [...cases.slice(index + 1), ...cases.slice(0, index)]
-    const next = rest.find((item) => item.state === 'todo')
+    // the scores may have changed since
+    if (caseOrder !== 'order') await loadCases()
+    const next = findNextToDo(get().cases, caseId, caseOrder)
     if (next) await openCase(next)
     else showToast('good', 'No cases left to do.')
   } catch (error) {

@@ -71,7 +71,8 @@ function applyResult(result: CommandResult): void {
   if (typeof result.job === 'string' && !get().job) {
     set({ job: { job_id: result.job, kind: 'propagate', state: 'running', done: 0, total: 0 } })
   }
-  if (result.note) showToast('info', capitalise(`${result.note}.`))
+  // the note of a learned answer is beside its candidates
+  if (result.note && !result.learned) showToast('info', capitalise(`${result.note}.`))
   scheduleRefresh()
   redraw()
 }
@@ -122,7 +123,8 @@ function shouldUpdateNeighbours(objectId: number): boolean {
 function offerCandidates(result: CommandResult, frame: number, objectId: number): void {
   const scores = (result.candidates ?? []).map((item) => item.score)
   if (scores.length < 2) return
-  set({ candidates: { frame, objectId, chosen: result.chosen ?? 0, scores } })
+  const { chosen, learned } = result
+  set({ candidates: { frame, objectId, chosen: chosen ?? 0, scores, learned: learned ?? 0 } })
 }
 
 /** Replace the prompts of an object on a frame, after one of them was moved or removed. */
@@ -150,6 +152,13 @@ export async function chooseCandidate(index: number): Promise<void> {
   if (result) set({ candidates: { ...candidates, chosen: index } })
 }
 
+/** Switch between the learned answer, which is the first candidate, and the plain one. */
+export async function togglePlainAnswer(): Promise<void> {
+  const { candidates, frame } = get()
+  if (!candidates?.learned || candidates.frame !== frame) return
+  await chooseCandidate(candidates.chosen === 0 ? 1 : 0)
+}
+
 export async function paintMask(body: Record<string, unknown>, erase: boolean): Promise<void> {
   const { frame, selected } = get()
   await runCommand('paint', { frame, object_id: selected, erase, ...body })
@@ -175,20 +184,27 @@ export async function stepHistory(type: 'undo' | 'redo'): Promise<void> {
 }
 
 /**
- * Accept the masks on the frame in view, or withdraw the acceptance when all are accepted.
- * Resolves to whether they were accepted.
+ * Accept the masks on the frame in view, or withdraw the acceptance when all are accepted. Without
+ * names, objects that wait for review are left out: nobody may have looked at them. Resolves to
+ * whether the masks were accepted.
  */
 export async function toggleAccepted(objectIds: number[] | null): Promise<boolean> {
   const { frame, objects, image } = get()
-  const rows = objects
-    .filter((object) => objectIds === null || objectIds.includes(object.object_id))
-    .flatMap((object) => (object.frames ?? []).filter((row) => row[0] === frame))
-  if (!rows.length) {
-    showToast('info', `This ${frameNoun(image)} has no mask to accept.`)
+  const onFrame = objects.filter((object) => object.frames?.some((row) => row[0] === frame))
+  const chosen = onFrame.filter(({ object_id: id, unreviewed }) =>
+    objectIds === null ? !unreviewed : objectIds.includes(id),
+  )
+  if (!chosen.length) {
+    const waits = objectIds === null && onFrame.length > 0
+    const missing = waits ? 'only masks that wait for review' : 'no mask to accept'
+    showToast('info', `This ${frameNoun(image)} has ${missing}.`)
     return false
   }
+  const rows = chosen.flatMap((object) => object.frames!.filter((row) => row[0] === frame))
   const accepted = !rows.every((row) => row[4])
-  const result = await runCommand('accept', { frames: [frame], object_ids: objectIds, accepted })
+  const ids = chosen.map((object) => object.object_id)
+  const named = chosen.length < onFrame.length ? ids : objectIds
+  const result = await runCommand('accept', { frames: [frame], object_ids: named, accepted })
   return result !== null && accepted
 }
 

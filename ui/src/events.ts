@@ -11,6 +11,8 @@ import { get, set, showToast } from './state'
 import { type MaskPatch, patchMask } from './viewer/masks'
 import { countOf, frameNoun } from './wording'
 
+const FROM_EXAMPLES = 'find_all'
+
 export function handleFrameLoaded(): void {
   if (frameSource) set({ volumeLoaded: frameSource.loaded })
   redraw()
@@ -49,7 +51,8 @@ function recordFrame(header: MaskHeader): void {
   const objects = [...get().objects]
   let index = objects.findIndex((object) => object.object_id === header.object_id)
   if (index < 0) {
-    objects.push(createObjectInfo(header.object_id))
+    const suggested = header.reason === FROM_EXAMPLES
+    objects.push({ ...createObjectInfo(header.object_id), suggested, unreviewed: suggested })
     index = objects.length - 1
   }
   const object = objects[index]!
@@ -62,7 +65,8 @@ function insertFrameRow(rows: FrameRow[], header: MaskHeader): FrameRow[] {
   const before = rows.filter((row) => row[0] < header.frame)
   const after = rows.filter((row) => row[0] > header.frame)
   const previous = rows.find((row) => row[0] === header.frame)
-  const origin = header.reason === 'propagate' ? 'tracked' : (previous?.[3] ?? 'prompted')
+  const isComputed = header.reason === 'propagate' || header.reason === FROM_EXAMPLES
+  const origin = isComputed ? 'tracked' : (previous?.[3] ?? 'prompted')
   const accepted = previous?.[4] ?? false
   return [...before, [header.frame, header.area, header.score ?? 0, origin, accepted], ...after]
 }
@@ -90,7 +94,7 @@ export function handleJob(job: Job): void {
   set({ job: null })
   showOutcome(job)
   notifyJobEnd()
-  if (job.kind === 'everything') {
+  if (job.kind === 'everything' || job.kind === FROM_EXAMPLES) {
     if (job.result?.stale?.length) {
       masks.markStale(job.result.stale)
       void fetchMasks(get().frame).then(() => prefetchMasks())
@@ -112,5 +116,18 @@ function showOutcome(job: Job): void {
     )
   } else if (job.kind === 'everything' && job.state === 'done' && !job.result?.objects?.length) {
     showToast('info', 'No new objects were segmented.')
+  } else if (job.kind === FROM_EXAMPLES) {
+    showSearchOutcome(job)
+  }
+}
+
+function showSearchOutcome({ state, result }: Job): void {
+  const found = result?.objects?.length ?? 0
+  if (state === 'cancelled') {
+    showToast('info', 'The search was stopped; no suggestions were added.')
+  } else if (found) {
+    showToast('good', `${countOf(found, 'suggestion')}: accept or reject them at the right.`)
+  } else {
+    showToast('info', 'No other objects like the examples were found.')
   }
 }

@@ -19,6 +19,7 @@ export const KEY_HELP: KeyGroup[] = [
       ['T', 'switch between positive and negative prompts'],
       ['[ / ]', 'brush width'],
       ['Tab', 'next candidate mask'],
+      ['E', 'switch between the learned and the plain answer'],
       ['Del', 'delete the prompt under the pointer, otherwise the object'],
       ['R', 'clear the object from this frame'],
     ],
@@ -32,6 +33,15 @@ export const KEY_HELP: KeyGroup[] = [
       ['V', 'hide or show all masks'],
       ['J', 'previous object'],
       ['I', 'next object'],
+    ],
+  },
+  {
+    title: 'Learning',
+    rows: [
+      ['Shift + F', 'find all like these'],
+      ['O / Shift + O', 'next, previous suggestion, or object accepted in bulk'],
+      ['Y', 'accept it, go to the next'],
+      ['U', 'reject it, go to the next'],
     ],
   },
   {

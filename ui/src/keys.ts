@@ -8,6 +8,7 @@ import {
   stepHistory,
   stopJob,
   toggleAccepted,
+  togglePlainAnswer,
 } from './commands'
 import { redraw } from './context'
 import * as gestures from './gestures'
@@ -21,7 +22,8 @@ import {
 } from './objects'
 import { fitAllPanes, pointerOnImage, setSpacePressed } from './paneController'
 import { acceptAndContinue, openNextReviewItem } from './review'
-import { get, set, type Tool } from './state'
+import { findObject, get, set, type Tool } from './state'
+import { acceptSelected, rejectSelected, stepReview } from './suggestions'
 
 const TOOL_KEYS: Record<string, Tool> = {
   p: 'point',
@@ -45,14 +47,17 @@ const stepForward: Shortcut = (event) => setFrame(get().frame + frameStep(event)
 const deleteUnderPointer: Shortcut = () => {
   const { point, reach } = pointerOnImage ?? {}
   const removed = point && reach !== undefined && gestures.removePromptAt(point, reach)
-  if (!removed) void removeObject(get().selected)
+  if (removed) return
+  const { selected } = get()
+  if (findObject(get(), selected)?.suggested) void rejectSelected()
+  else void removeObject(selected)
 }
 
 /** Shortcuts of an open image. */
 const SHORTCUTS: Record<string, Shortcut> = {
   t: () => set({ positive: !get().positive }),
   n: startNewObject,
-  c: () => toggleAccepted([get().selected]),
+  c: acceptOrWithdraw,
   r: clearFrame,
   v: () => {
     set({ masksShown: !get().masksShown })
@@ -74,6 +79,10 @@ const SHORTCUTS: Record<string, Shortcut> = {
   a: acceptAndContinue,
   f: toggleFrameFlag,
   q: openNextReviewItem,
+  e: togglePlainAnswer,
+  o: (event) => stepReview(event.shiftKey ? -1 : 1),
+  y: acceptSelected,
+  u: rejectSelected,
   '0': fitAllPanes,
   Escape: stopOrCancel,
   Delete: deleteUnderPointer,
@@ -110,6 +119,10 @@ function runShortcut(event: KeyboardEvent): boolean {
   if (!get().session) return false
   if (event.code === 'Space' || key === 'Tab' || key === 'Enter') return runCanvasKey(key, event)
   if (key === 'g' || (key === 's' && event.shiftKey)) return propagateAllObjects()
+  if (key === 'f' && event.shiftKey) {
+    set({ dialog: 'findAll' })
+    return true
+  }
   if (key === 'k') return togglePlayback()
   if (TOOL_KEYS[key]) {
     gestures.setTool(TOOL_KEYS[key])
@@ -129,9 +142,16 @@ function runCanvasKey(key: string, event: KeyboardEvent): boolean {
   const onCanvas = event.target === document.body || event.target instanceof HTMLCanvasElement
   if (!onCanvas) return false
   if (key === 'Tab') return stepCandidate(event.shiftKey ? -1 : 1)
-  if (key === 'Enter') void toggleAccepted([get().selected])
+  if (key === 'Enter') void acceptOrWithdraw()
   else setSpacePressed(true)
   return true
+}
+
+/** Accept the selected object on the frame in view or withdraw that; in a review, continue. */
+function acceptOrWithdraw(): Promise<unknown> {
+  const { selected } = get()
+  const waits = findObject(get(), selected)?.unreviewed
+  return waits ? acceptSelected() : toggleAccepted([selected])
 }
 
 function runControlShortcut(key: string, shift: boolean): boolean {

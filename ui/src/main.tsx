@@ -15,6 +15,7 @@ import { WorkList } from './components/WorkList'
 import { api, reportError } from './context'
 import { ServerError } from './errors'
 import { installKeys } from './keys'
+import { resumeSearch } from './learning'
 import { resumeSession } from './session'
 import { get, set, store } from './state'
 import { useStore } from './store'
@@ -34,6 +35,7 @@ async function loadProject(): Promise<void> {
   set({ phase: 'ready' })
   const [models] = await Promise.all([api.listModels().catch(() => []), loadCases()])
   set({ models })
+  void resumeSearch()
   await openInitialCase()
 }
 

@@ -21,7 +21,9 @@ export function selectObject(objectId: number): void {
 
 /** Select the previous or next object of the list. */
 export function stepObject(step: 1 | -1): void {
-  const { objects, selected } = get()
+  const { selected } = get()
+  // suggestions have a review of their own
+  const objects = get().objects.filter((object) => !object.suggested)
   if (!objects.length) return
   const at = objects.findIndex((object) => object.object_id === selected)
   const next = at < 0 ? objects.length - 1 : (at + step + objects.length) % objects.length

@@ -9,6 +9,7 @@ import {
   describeBrush,
   describePixel,
   describePosition,
+  listTags,
   projectCrosshair,
 } from './paneScene'
 import { clearPreview, requestPreview } from './previews'
@@ -18,12 +19,14 @@ import { recordDrawing } from './timings'
 import { PanePainter } from './viewer/draw'
 import {
   type Axis,
+  type Box,
   canvasTransform,
   findPixel,
   fitView,
   type Plane,
   panView,
   toImage,
+  toScreen,
   toVoxel,
   type Triple,
   type View,
@@ -49,6 +52,13 @@ export const setSpacePressed = (pressed: boolean): void => {
 
 const fitHandlers = new Set<() => void>()
 export const fitAllPanes = (): void => fitHandlers.forEach((fit) => fit())
+
+/** CSS pixels of the longer side of an object that the view is centred on, at least. */
+const LEGIBLE_SIDE = 90
+
+let centreHandler: ((box: Box) => void) | null = null
+/** Centre the annotated plane on a box in image coordinates, close enough to judge its content. */
+export const centreOn = (box: Box): void => centreHandler?.(box)
 
 /** Where the pointer is on the annotated plane, for shortcuts that act there. */
 export let pointerOnImage: { point: Xy; reach: number } | null = null
@@ -78,6 +88,7 @@ export class PaneController {
   private drawnPlane: Plane | undefined
   private resliced: { key: string; masks: ReadonlyMap<number, Mask> } | null = null
   private readonly fit = () => this.fitToPane()
+  private readonly centre = (box: Box) => this.centreOn(box)
 
   constructor(
     private readonly canvas: HTMLCanvasElement,
@@ -91,7 +102,9 @@ export class PaneController {
     fitHandlers.add(this.fit)
     this.resizing.observe(canvas)
     this.listen()
-    if (main) exposeToTests((x, y) => this.toPage(x, y))
+    if (!main) return
+    centreHandler = this.centre
+    exposeToTests((x, y) => this.toPage(x, y))
   }
 
   close(): void {
@@ -99,6 +112,7 @@ export class PaneController {
     this.resizing.disconnect()
     this.unsubscribe.forEach((end) => end())
     fitHandlers.delete(this.fit)
+    if (centreHandler === this.centre) centreHandler = null
     cancelAnimationFrame(this.pendingDraw)
   }
 
@@ -139,6 +153,18 @@ export class PaneController {
     this.view = view
     this.isFitted = false
     this.scheduleDraw()
+  }
+
+  private centreOn([x0, y0, x1, y1]: Box): void {
+    const { plane, size } = this
+    const from = toScreen(plane, this.view, x0, y0)
+    const to = toScreen(plane, this.view, x1, y1)
+    const side = Math.max(Math.abs(to.x - from.x), Math.abs(to.y - from.y), 1)
+    const least = LEGIBLE_SIDE / side
+    const most = (0.7 * Math.min(size.width, size.height)) / side
+    const at = { x: (from.x + to.x) / 2, y: (from.y + to.y) / 2 }
+    const zoomed = zoomView(this.view, at.x, at.y, Math.min(Math.max(1, least), most))
+    this.setView(panView(zoomed, size.width / 2 - at.x, size.height / 2 - at.y))
   }
 
   private update(): void {
@@ -188,6 +214,7 @@ export class PaneController {
       outlines: state.outlines,
       preview: null,
       prompts: [],
+      tags: [],
       draft: null,
       brush: null,
       crosshair: showCrosshair ? projectCrosshair(plane, state.crosshair) : null,
@@ -204,6 +231,7 @@ export class PaneController {
     return {
       preview: preview && { mask: preview.mask, colour: findColour(preview.objectId) },
       prompts: state.masksShown ? gestures.listVisiblePrompts(index, pointer, reach) : [],
+      tags: state.masksShown ? listTags(state, index) : [],
       draft: gestures.buildDraft(plane),
       brush: pointer && this.mode?.kind !== 'pan' ? describeBrush(state, pointer) : null,
       note: describePixel(plane, index, pointer),

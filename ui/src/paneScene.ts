@@ -3,9 +3,9 @@
 import { frameSource, masks } from './context'
 import { type AppState, findColour, findObject, get } from './state'
 import { findPixel, type Plane, type Triple, type Xy } from './viewer/geometry'
-import { coversPixel } from './viewer/masks'
-import type { ObjectStyle, PaneScene } from './viewer/scene'
-import { frameNoun } from './wording'
+import { coversPixel, type Mask } from './viewer/masks'
+import type { ObjectStyle, PaneScene, Tag } from './viewer/scene'
+import { countOf, frameNoun } from './wording'
 
 /**
  * Styles of the objects; `frame` is null on planes across the frames, where masks are not accepted.
@@ -23,6 +23,8 @@ export function createStyler(
       visible: object?.visible !== false,
       selected: id === state.selected,
       accepted: row?.[4] ?? false,
+      suggested: object?.suggested ?? false,
+      unreviewed: Boolean(object?.unreviewed && !object.suggested),
     }
   }
 }
@@ -57,6 +59,32 @@ export function describePixel(plane: Plane, frame: number, pointer: Xy | null): 
   const name = covering ? `  ·  ${nameObject(covering[0])}` : ''
   return `x ${column}  y ${row}${reading}${name}`
 }
+
+/** Confidences of suggestions, and what the latest answer was learned from. */
+export function listTags(state: AppState, frame: number): Tag[] {
+  const onFrame = masks.getFrame(frame)
+  const tags: Tag[] = []
+  for (const object of state.objects) {
+    const mask = onFrame.get(object.object_id)
+    if (!object.suggested || !mask || object.visible === false) continue
+    const row = object.frames?.find((item) => item[0] === frame)
+    const isSelected = object.object_id === state.selected
+    if (row) tags.push(createTag(row[2].toFixed(2), mask, isSelected))
+  }
+  const { candidates } = state
+  const answer = candidates?.frame === frame ? onFrame.get(candidates.objectId) : undefined
+  if (answer && candidates?.learned) {
+    const learned = `learned from ${countOf(candidates.learned, 'example')}`
+    tags.push(createTag(candidates.chosen === 1 ? 'plain answer' : learned, answer, true))
+  }
+  return tags
+}
+
+const createTag = (text: string, { x0, y0, x1, y1 }: Mask, always: boolean): Tag => ({
+  text,
+  box: [x0, y0, x1, y1],
+  always,
+})
 
 const nameObject = (objectId: number): string =>
   findObject(get(), objectId)?.label || `object ${objectId}`

@@ -7,11 +7,12 @@ import { get, promptKey, set } from './state'
 
 /** The fields of the page's state that follow from the state of a session. */
 export function unpackState(state: SessionState) {
-  const { objects, flags, job: _job, can_undo, can_redo, ...session } = state
+  const { objects, flags, job: _job, can_undo, can_redo, learning, ...session } = state
   return {
     session,
     objects,
     flags,
+    learning,
     canUndo: can_undo,
     canRedo: can_redo,
     reviewed: state.reviewed ?? ([0, 0] as [number, number]),

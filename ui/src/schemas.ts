@@ -89,6 +89,14 @@ export interface Case {
   comment: string
   annotator: string
   seconds: number
+  /** null before they are computed, and without examples */
+  scores?: CaseScores | null
+}
+
+/** How unsure the model is on a case, and how unlike the examples the case is; higher is more. */
+export interface CaseScores {
+  uncertain: number
+  unlike: number
 }
 
 export interface FileEntry {
@@ -122,6 +130,55 @@ export interface ObjectInfo {
   pixels: number
   millilitres?: number | null
   frames?: FrameRow[] | null
+  /** found by "find all", and waiting to be accepted or rejected; its score is the confidence */
+  suggested?: boolean
+  /** nobody has looked at it: a suggestion, or an object that was accepted in bulk */
+  unreviewed?: boolean
+}
+
+/** The accepted examples of a label. */
+export interface LabelExamples {
+  label: string
+  count: number
+  rejected: number
+  images: number
+  /** mean left-out Dice of the plain answers; null before it is computed */
+  plain: number | null
+  /** mean left-out Dice of the learned answers; null while nothing can be left out */
+  learned: number | null
+  /** of the latest ten cases, oldest first; filled only for the project */
+  clicks: { image_id: string; name: string; prompts: number }[]
+}
+
+/** Whether the open session learns, and from what. */
+export interface LearningState {
+  learns: boolean
+  updating: boolean
+  labels: LabelExamples[]
+}
+
+/** The examples of the project for one model. */
+export interface ProjectExamples {
+  model: string
+  updating: boolean
+  /** accepted masks that are still to be encoded */
+  pending: number
+  /** examples from files */
+  imported: number
+  labels: LabelExamples[]
+}
+
+/** An accepted mask that the other examples contradict. */
+export interface Suspect {
+  /** null for an example from a file */
+  image_id: string | null
+  name: string | null
+  session_id: string | null
+  frame: number
+  object_id: number
+  label: string
+  score: number
+  usual: number
 }
 
 export interface Job {
@@ -134,8 +191,18 @@ export interface Job {
   result?: { objects?: number[]; stale?: number[] } | null
 }
 
+/** A search through the cases of the work list. */
+export interface CaseSearch extends Omit<Job, 'result'> {
+  result?: {
+    cases?: number
+    objects?: number
+    skipped?: { image_id: string; name: string; reason: string }[]
+  } | null
+}
+
 /** Whether a job has ended, with or without success. */
-export const isFinished = (job: Job): boolean => ['done', 'cancelled', 'failed'].includes(job.state)
+export const isFinished = (job: Pick<Job, 'state'>): boolean =>
+  ['done', 'cancelled', 'failed'].includes(job.state)
 
 export interface SessionState {
   session_id: string
@@ -156,6 +223,7 @@ export interface SessionState {
   job: Job | null
   interrupted: Record<string, unknown> | null
   reviewed?: [number, number]
+  learning: LearningState
   objects: ObjectInfo[]
   flags: { frame: number; comment: string }[]
 }
@@ -167,6 +235,8 @@ export interface CommandResult {
   score: number | null
   object_score?: number | null
   note?: string
+  /** number of examples that the answer was learned from; 0 for a plain answer */
+  learned?: number
   chosen?: number | null
   candidates?: { index: number; score: number }[]
   candidate_masks?: MaskJson[]

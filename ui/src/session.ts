@@ -11,6 +11,7 @@ import {
   socket,
 } from './context'
 import { ServerError } from './errors'
+import { handleExamples, scheduleExamples } from './examples'
 import { handleFrameLoaded, handleJob, handleMask } from './events'
 import { prefetchMasks } from './maskLoading'
 import { loadView } from './navigation'
@@ -51,6 +52,7 @@ export async function openImage(imageId: string, options: OpenOptions = {}): Pro
     showSession(image, state)
     connectSocket(state, opened.lease)
     showNotices(state)
+    scheduleExamples()
     await refreshPrompts()
     if (state.frames > 1 && state.objects.length) await refreshReviewQueue()
   } catch (error) {
@@ -126,7 +128,7 @@ function showSession(image: ImageInfo, state: SessionState): void {
   set({
     levels: { low: window.low[0] ?? 0, high: window.high[0] ?? 255 },
     windowName: state.window.how,
-    selected: state.objects.find((object) => !object.locked)?.object_id ?? nextObjectId(get()),
+    selected: findEditable(state.objects)?.object_id ?? nextObjectId(get()),
     frame,
     crosshair,
     playing: false,
@@ -136,6 +138,10 @@ function showSession(image: ImageInfo, state: SessionState): void {
   loadView(1)
   redraw()
 }
+
+/** Suggestions are left alone: a prompt on one would change it. */
+const findEditable = (objects: ObjectInfo[]): ObjectInfo | undefined =>
+  objects.find((object) => !object.locked && !object.unreviewed)
 
 export const collectMaskFrames = (objects: ObjectInfo[]): Set<number> =>
   new Set(objects.flatMap((object) => (object.frames ?? []).map(([frame]) => frame)))
@@ -192,6 +198,7 @@ export async function closeSession(): Promise<void> {
     session: null,
     objects: [],
     flags: [],
+    learning: null,
     job: null,
     candidates: null,
     preview: null,
@@ -231,6 +238,7 @@ const createListener = (sessionId: string): SocketListener => ({
   onReconnect: () => restoreSession(sessionId),
   onMask: handleMask,
   onJob: handleJob,
+  onExamples: handleExamples,
   onOpening: (done, total) =>
     set({ openingMessage: total ? `Replaying command ${done} of ${total} …` : 'Opening …' }),
   renewLease: () => renewLease(sessionId),

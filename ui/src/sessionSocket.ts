@@ -3,7 +3,7 @@
 // arrival.
 
 import type { Api } from './api'
-import type { CommandResult, Job } from './schemas'
+import type { CommandResult, Job, LabelExamples } from './schemas'
 import { ServerError } from './errors'
 import { decodeMask, splitPacket, type MaskHeader } from './packets'
 import type { MaskPatch } from './viewer/masks'
@@ -22,6 +22,7 @@ export interface SocketListener {
   onReconnect(): Promise<HistoryCounts>
   onMask(header: MaskHeader, patch: MaskPatch): void
   onJob(job: Job): void
+  onExamples(updating: boolean, labels: LabelExamples[]): void
   onOpening(done: number, total: number): void
   /** Get a new lease on the same session. */
   renewLease(): Promise<string>
@@ -226,6 +227,9 @@ export class SessionSocket {
         break
       case 'job':
         this.listener.onJob(message as unknown as Job)
+        break
+      case 'examples':
+        this.listener.onExamples(Boolean(message['updating']), message['labels'] as LabelExamples[])
         break
       case 'opening':
         this.listener.onOpening(Number(message['done']), Number(message['total']))

@@ -1,15 +1,20 @@
 // The state of the page. Masks and pixels are stored apart from it, in `viewer/`.
 
+import type { CaseOrder } from './caseOrder'
 import type {
   Case,
+  CaseSearch,
   ImageInfo,
   Job,
+  LearningState,
   ModelInfo,
   ObjectInfo,
   Project,
+  ProjectExamples,
   PromptJson,
   ReviewItem,
   SessionState,
+  Suspect,
 } from './schemas'
 import { defaultColour, fromHex, type Rgb } from './palette'
 import type { LinkState } from './sessionSocket'
@@ -32,6 +37,8 @@ export interface Candidates {
   objectId: number
   chosen: number
   scores: number[]
+  /** number of examples that the first one was learned from; the second is then the plain answer */
+  learned: number
 }
 
 export interface Preview {
@@ -42,19 +49,31 @@ export interface Preview {
 }
 
 export type DialogName =
-  'keyboard' | 'everything' | 'export' | 'open' | 'archive' | 'volume' | 'labels' | 'settings'
+  | 'keyboard'
+  | 'everything'
+  | 'findAll'
+  | 'export'
+  | 'open'
+  | 'archive'
+  | 'volume'
+  | 'labels'
+  | 'settings'
 
 export interface AppState {
   phase: 'starting' | 'locked' | 'ready'
   project: Project | null
   models: ModelInfo[]
   cases: Case[]
+  caseOrder: CaseOrder
   caseId: number | null
   annotator: string
   openingMessage: string | null
 
   image: ImageInfo | null
-  session: Omit<SessionState, 'objects' | 'flags' | 'job' | 'can_undo' | 'can_redo'> | null
+  session: Omit<
+    SessionState,
+    'objects' | 'flags' | 'job' | 'can_undo' | 'can_redo' | 'learning'
+  > | null
   objects: ObjectInfo[]
   flags: SessionState['flags']
   /** steps that can be undone and redone */
@@ -101,6 +120,17 @@ export interface AppState {
   /** number of masks that were prompted or accepted, and of all masks */
   reviewed: [number, number]
 
+  learning: LearningState | null
+  /** of the project; null before the panel asks for them */
+  examples: ProjectExamples | null
+  suspects: Suspect[]
+  /** a search through the work list */
+  caseSearch: CaseSearch | null
+  /** least confidence of suggestions that are accepted in bulk */
+  threshold: number
+  /** label whose suggestions are reviewed; null for all */
+  suggestionLabel: string | null
+
   dialog: DialogName | null
   toasts: Toast[]
   latency: { rtt: number; work: number } | null
@@ -127,6 +157,7 @@ export const store = createStore<AppState>({
   project: null,
   models: [],
   cases: [],
+  caseOrder: loadPreference('case-order', 'order') as CaseOrder,
   caseId: null,
   annotator: loadPreference('annotator', ''),
   openingMessage: null,
@@ -170,6 +201,13 @@ export const store = createStore<AppState>({
   reviewQueue: [],
   reviewIndex: -1,
   reviewed: [0, 0],
+
+  learning: null,
+  examples: null,
+  suspects: [],
+  caseSearch: null,
+  threshold: Number(loadPreference('threshold', '0.7')),
+  suggestionLabel: null,
 
   dialog: null,
   toasts: [],

@@ -11,6 +11,12 @@ export const countOf = (count: number, noun: string): string =>
 
 export const percent = (share: number): string => `${Math.round(100 * share)}%`
 
+/** A label as it is named in a sentence. */
+export const nameLabel = (label: string): string => label || 'objects without a label'
+
+/** A score between 0 and 1 with two decimals; a dash for one that is not known yet. */
+export const formatScore = (score: number | null): string => score?.toFixed(2) ?? '–'
+
 export const capitalise = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1)
 
 /** Origin of a mask, and its predicted IoU unless it is empty. */

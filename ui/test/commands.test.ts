@@ -27,3 +27,21 @@ it('a note of an answer is shown', async () => {
     'Empty: there are only negative prompts.',
   ])
 })
+
+it('the note of a learned answer is beside its candidates', async () => {
+  const { applyResultWithMasks } = await import('../src/commands')
+  const { get, set } = await import('../src/state')
+  set({ toasts: [] })
+  await applyResultWithMasks({
+    seq: null,
+    frame: 0,
+    object_id: 2,
+    score: 1,
+    note: 'learned from 3 examples',
+    learned: 3,
+    commands: 1,
+    can_undo: 1,
+    can_redo: 0,
+  })
+  expect(get().toasts).toEqual([])
+})

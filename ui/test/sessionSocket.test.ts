@@ -64,6 +64,7 @@ beforeEach(() => {
     onReconnect: async () => onServer,
     onMask: () => {},
     onJob: () => {},
+    onExamples: () => {},
     onOpening: () => {},
     renewLease: () => renew(),
     onExpired: () => links.push('expired'),

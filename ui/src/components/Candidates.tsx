@@ -1,8 +1,11 @@
-// The choice among the masks that an ambiguous prompt may mean.
+// The choice among the masks that an ambiguous prompt may mean, and between the answer that was
+// learned from examples and the plain one.
 
-import { chooseCandidate } from '../commands'
-import { store } from '../state'
+import { chooseCandidate, togglePlainAnswer } from '../commands'
+import { type Candidates as Choice, store } from '../state'
 import { useStore } from '../store'
+import { countOf } from '../wording'
+import { Button } from './Button'
 
 const LETTERS = ['A', 'B', 'C', 'D', 'E']
 
@@ -26,10 +29,36 @@ export function Candidates() {
             title="Predicted IoU"
             onClick={() => void chooseCandidate(index)}
           >
-            {LETTERS[index] ?? index + 1} <small>{score.toFixed(2)}</small>
+            {nameCandidate(candidates, index)} <small>{score.toFixed(2)}</small>
           </button>
         ))}
       </div>
+      {candidates.learned > 0 && <LearnedNote choice={candidates} />}
     </section>
+  )
+}
+
+/** The first candidate of a learned answer is the learned mask, the second the plain one. */
+function nameCandidate({ learned }: Choice, index: number): string {
+  if (learned && index === 0) return 'Learned'
+  if (learned && index === 1) return 'Plain'
+  return LETTERS[index] ?? String(index + 1)
+}
+
+function LearnedNote({ choice }: { choice: Choice }) {
+  const isLearned = choice.chosen === 0
+  return (
+    <div class="line learned" role="status">
+      <span>
+        {isLearned ? `Learned from ${countOf(choice.learned, 'example')}.` : 'The plain answer.'}
+      </span>
+      <span class="gap" />
+      <Button
+        label={isLearned ? 'Plain answer' : 'Learned answer'}
+        hint="E"
+        text
+        onClick={() => void togglePlainAnswer()}
+      />
+    </div>
   )
 }

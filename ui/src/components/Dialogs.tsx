@@ -4,6 +4,7 @@ import { store } from '../state'
 import { useStore } from '../store'
 import { ArchiveDialog } from './ArchiveDialog'
 import { ExportDialog } from './ExportDialog'
+import { FindAllDialog } from './FindAllDialog'
 import { KeyboardHelp } from './KeyboardHelp'
 import { LabelsDialog } from './LabelsDialog'
 import { OpenDialog } from './OpenDialog'
@@ -14,6 +15,7 @@ import { View3d } from './View3d'
 const DIALOGS = {
   keyboard: KeyboardHelp,
   everything: SegmentEverything,
+  findAll: FindAllDialog,
   export: ExportDialog,
   open: OpenDialog,
   archive: ArchiveDialog,

@@ -2,9 +2,11 @@
 
 import { useState } from 'preact/hooks'
 import { api, reportError } from '../context'
+import { saveFile } from '../saveFile'
 import type { ObjectInfo, Project } from '../schemas'
 import { get, showToast, store } from '../state'
 import { useStore } from '../store'
+import { countOf } from '../wording'
 import { Dialog } from './Dialog'
 import { Icon } from './Icon'
 
@@ -28,20 +30,11 @@ const ARCHIVE_FORMATS = [
   ['rtstruct', 'contours for radiotherapy planning, stored in the study of the images'],
 ] as const
 
-const DOWNLOAD_LIFETIME_MS = 60_000
-
-function saveFile(blob: Blob, name: string): void {
-  const link = document.createElement('a')
-  link.href = URL.createObjectURL(blob)
-  link.download = name
-  link.click()
-  // the browser may still be reading it
-  setTimeout(() => URL.revokeObjectURL(link.href), DOWNLOAD_LIFETIME_MS)
-}
-
 export function ExportDialog() {
   const project = useStore(store, (state) => state.project)
-  const objects = useStore(store, (state) => state.objects)
+  const all = useStore(store, (state) => state.objects)
+  const objects = all.filter((object) => !object.suggested)
+  const suggestions = all.length - objects.length
   const [chosen, setChosen] = useState<number[] | null>(null)
   /** the export that is running */
   const [busy, setBusy] = useState('')
@@ -76,6 +69,7 @@ export function ExportDialog() {
       <p>
         Exports the masks exactly as they are shown. Your work is already saved on the server; the
         file is a copy for other programs.
+        {suggestions > 0 && ` ${countOf(suggestions, 'suggestion')} will not be exported.`}
       </p>
       {objects.length > 1 && (
         <ObjectChoice objects={objects} chosen={chosen} onChange={setChosen} />

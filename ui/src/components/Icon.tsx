@@ -82,6 +82,14 @@ const PATHS: Record<string, JSX.Element> = {
   check: <path d="m5 12 5 6L20 6" />,
   flag: <path d="M6 21V4h11l-2 4 2 4H6" />,
   skip: <path d="M5 5v14l10-7zM18 5v14" />,
+  cross: <path d="M6 6l12 12M18 6 6 18" />,
+  find: (
+    <>
+      <circle cx="10" cy="10" r="6" />
+      <path d="m14.5 14.5 6 6M7.5 10h5M10 7.5v5" />
+    </>
+  ),
+  again: <path d="M20 12a8 8 0 1 1-2.3-5.7M20 3v5h-5" />,
   export: <path d="M12 3v12M8 11l4 4 4-4M4 17v4h16v-4" />,
   archive: (
     <>

@@ -12,7 +12,8 @@ import { Button } from './Button'
 const NO_LABELS: never[] = []
 
 export function ObjectList() {
-  const objects = useStore(store, (state) => state.objects)
+  const all = useStore(store, (state) => state.objects)
+  const objects = all.filter((object) => !object.suggested)
   const selected = useStore(store, (state) => state.selected)
   const labels = useStore(store, (state) => state.project?.labels ?? NO_LABELS)
   const isNew = useStore(store, (state) => !findObject(state, state.selected))
@@ -114,6 +115,7 @@ function ObjectFacts({ object }: { object: ObjectInfo }) {
     <div class="facts">
       <span>{volume ? `${volume.toPrecision(3)} ml` : `${object.pixels} px`}</span>
       <span>{frames.length > 1 ? countOf(frames.length, noun) : ''}</span>
+      {object.unreviewed && <span class="why">not reviewed</span>}
       {row && (
         <span title={`Origin and predicted IoU of the mask on this ${noun}`}>
           {describeMask(row)}

@@ -2,18 +2,12 @@
 // view.
 
 import { useState } from 'preact/hooks'
-import {
-  clearFrame,
-  type PropagationRequest,
-  startPropagation,
-  stopJob,
-  toggleAccepted,
-} from '../commands'
-import type { Job } from '../schemas'
+import { clearFrame, type PropagationRequest, startPropagation, toggleAccepted } from '../commands'
 import { set, store } from '../state'
 import { useStore } from '../store'
 import { frameNoun } from '../wording'
 import { Button } from './Button'
+import { JobProgress } from './JobProgress'
 
 export function Propagation() {
   const job = useStore(store, (state) => state.job)
@@ -46,44 +40,6 @@ export function Propagation() {
         />
       </div>
     </section>
-  )
-}
-
-function JobProgress({ job }: { job: Job }) {
-  const follow = useStore(store, (state) => state.follow)
-  const noun = useStore(store, (state) => frameNoun(state.image))
-  const task = job.kind === 'everything' ? 'segmenting' : noun
-  const total = job.total ? ` of ${job.total}` : ''
-  return (
-    <div class="job">
-      <progress
-        max={job.total || 1}
-        value={job.total ? job.done : undefined}
-        aria-label="Progress"
-      />
-      <span>
-        {task} {job.done}
-        {total}
-      </span>
-      <Button
-        icon="stop"
-        label="Stop"
-        hint="Esc"
-        text
-        tone="danger"
-        onClick={() => void stopJob()}
-      />
-      {job.kind === 'propagate' && (
-        <label class="toggle">
-          <input
-            type="checkbox"
-            checked={follow}
-            onChange={(event) => set({ follow: event.currentTarget.checked })}
-          />{' '}
-          follow
-        </label>
-      )}
-    </div>
   )
 }
 

@@ -14,7 +14,10 @@ export function Timeline() {
   const canvas = useRef<HTMLCanvasElement>(null)
   const frame = useStore(store, (state) => state.frame)
   const frames = useStore(store, (state) => state.session?.frames ?? 1)
-  const objects = useStore(store, (state) => state.objects.length)
+  const objects = useStore(
+    store,
+    (state) => state.objects.filter((object) => !object.suggested).length,
+  )
   const lanes = Math.min(MAX_LANES, Math.max(1, objects))
 
   useEffect(() => {
@@ -111,7 +114,8 @@ function draw(canvas: HTMLCanvasElement): void {
   canvas.height = Math.round(height * dpr)
   const context = canvas.getContext('2d')!
   context.setTransform(dpr, 0, 0, dpr, 0, 0)
-  const lanes = objects.map((object) => ({
+  const listed = objects.filter((object) => !object.suggested)
+  const lanes = listed.map((object) => ({
     colour: findColour(object.object_id),
     selected: object.object_id === selected,
     frames: object.frames ?? [],

@@ -64,6 +64,13 @@ export function Toolbar() {
           else void segmentEverything(null, false)
         }}
       />
+      <Button
+        icon="find"
+        label="Find all like these"
+        hint="Shift+F"
+        disabled={!isOpen}
+        onClick={() => set({ dialog: 'findAll' })}
+      />
       <Button icon="fit" label="Zoom to fit" hint="0" disabled={!isOpen} onClick={fitAllPanes} />
     </nav>
   )

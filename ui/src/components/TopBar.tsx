@@ -1,5 +1,6 @@
 // The bar at the top: the open case, its state, whether all work is saved, undo and export.
 
+import { orderCases } from '../caseOrder'
 import { findAdjacentCase, openCase, setCaseState } from '../cases'
 import { stepHistory } from '../commands'
 import { set, showToast, store } from '../state'
@@ -45,8 +46,10 @@ export function TopBar() {
 
 function OpenCase() {
   const image = useStore(store, (state) => state.image)
-  const cases = useStore(store, (state) => state.cases)
+  const listed = useStore(store, (state) => state.cases)
+  const order = useStore(store, (state) => state.caseOrder)
   const caseId = useStore(store, (state) => state.caseId)
+  const cases = orderCases(listed, order)
   const index = cases.findIndex((item) => item.case_id === caseId)
   const current = cases[index]
   const previous = current ? findAdjacentCase(-1) : null

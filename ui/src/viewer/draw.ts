@@ -4,7 +4,7 @@ import { type Rgb, toCss } from '../palette'
 import { canvasTransform } from './geometry'
 import { paintPlane } from './lut'
 import type { Mask } from './masks'
-import { traceBorder } from './outline'
+import { traceLoops } from './outline'
 import { drawOverlay } from './overlay'
 import type { ObjectStyle, PaneScene, PaneSize } from './scene'
 
@@ -13,6 +13,10 @@ const BACKGROUND = '#0b0b0d'
  * Below this many device pixels per image pixel the image is drawn smooth, above it pixel by pixel.
  */
 const SMOOTH_BELOW = 3
+
+/** Suggestions are lighter than other objects, and their outlines are dashed. */
+const SUGGESTED_OPACITY = 0.45
+const SUGGESTED_DASH = [5, 4]
 
 const tintCache = new WeakMap<Mask, { key: string; canvas: OffscreenCanvas }>()
 const pathCache = new WeakMap<Mask, Path2D>()
@@ -38,10 +42,10 @@ function outlinePath(mask: Mask): Path2D {
   const cached = pathCache.get(mask)
   if (cached) return cached
   const path = new Path2D()
-  const lines = traceBorder(mask)
-  for (let i = 0; i < lines.length; i += 4) {
-    path.moveTo(lines[i]!, lines[i + 1]!)
-    path.lineTo(lines[i + 2]!, lines[i + 3]!)
+  for (const loop of traceLoops(mask)) {
+    path.moveTo(loop[0]!, loop[1]!)
+    for (let i = 2; i < loop.length; i += 2) path.lineTo(loop[i]!, loop[i + 1]!)
+    path.closePath()
   }
   pathCache.set(mask, path)
   return path
@@ -105,7 +109,9 @@ function listVisibleMasks(scene: PaneScene): { mask: Mask; style: ObjectStyle }[
 function fillMasks(context: CanvasRenderingContext2D, scene: PaneScene): void {
   const { preview, opacity } = scene
   for (const { mask, style } of listVisibleMasks(scene)) {
-    fillMask(context, mask, style.colour, style.selected ? opacity : 0.8 * opacity)
+    const weight = style.selected ? 1 : 0.8
+    const lightness = style.suggested ? SUGGESTED_OPACITY : 1
+    fillMask(context, mask, style.colour, opacity * weight * lightness)
   }
   if (preview?.mask) {
     fillMask(context, preview.mask, preview.colour, Math.max(0.2, 0.6 * opacity))
@@ -137,8 +143,10 @@ function strokeMasks(
     for (const { mask, style } of visible) {
       const width = dpr * (style.selected ? 2 : 1.25)
       const path = transformPath(mask, matrix)
+      context.setLineDash(style.suggested ? SUGGESTED_DASH.map((length) => length * dpr) : [])
       strokePath(context, path, style.colour, style.accepted ? 1.5 * width : width)
     }
+    context.setLineDash([])
   }
   const { preview } = scene
   if (preview?.mask) {
@@ -163,7 +171,7 @@ function strokePath(
   colour: Rgb,
   width: number,
 ): void {
-  context.lineCap = 'square'
+  context.lineCap = 'butt'
   context.strokeStyle = 'rgba(0, 0, 0, 0.45)'
   context.lineWidth = width + 2
   context.stroke(path)

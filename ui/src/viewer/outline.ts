@@ -37,3 +37,30 @@ export function traceBorder(mask: Mask): number[] {
   }
   return lines
 }
+
+/** The border as closed loops of corners (x0, y0, x1, y1, ...), so that it can be dashed. */
+export function traceLoops(mask: Mask): number[][] {
+  const lines = traceBorder(mask)
+  // each corner joins one horizontal and one vertical segment
+  const byCorner = new Map<string, number[]>()
+  for (let i = 0; i < lines.length; i += 2) {
+    const key = `${lines[i]},${lines[i + 1]}`
+    byCorner.set(key, [...(byCorner.get(key) ?? []), i])
+  }
+  const loops: number[][] = []
+  const used = new Set<number>()
+  for (let start = 0; start < lines.length; start += 4) {
+    if (used.has(start)) continue
+    const loop: number[] = []
+    let corner = start
+    do {
+      used.add(corner - (corner % 4))
+      loop.push(lines[corner]!, lines[corner + 1]!)
+      const end = corner % 4 ? corner - 2 : corner + 2
+      const joined = byCorner.get(`${lines[end]},${lines[end + 1]}`)!
+      corner = joined.find((other) => other !== end)!
+    } while (!used.has(corner - (corner % 4)))
+    loops.push(loop)
+  }
+  return loops
+}

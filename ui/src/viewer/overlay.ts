@@ -1,7 +1,7 @@
 // The overlay of a pane in screen coordinates: crosshair, prompts, the drag under way and labels.
 
 import { NEGATIVE, POSITIVE, toCss } from '../palette'
-import type { Draft, DrawnPrompt, Line, PaneScene, PaneSize } from './scene'
+import type { Draft, DrawnPrompt, Line, PaneScene, PaneSize, Tag } from './scene'
 import { type Box, toScreen, type Xy } from './geometry'
 
 const TEXT = '#ebebeb'
@@ -12,11 +12,58 @@ export function drawOverlay(
   scene: PaneScene,
   size: PaneSize,
 ): void {
+  drawReviewMarks(context, scene)
+  for (const tag of scene.tags) drawTag(context, scene, tag)
   if (scene.crosshair) drawCrosshair(context, scene, scene.crosshair, size)
   for (const item of scene.prompts) drawPrompt(context, scene, item)
   if (scene.draft) drawDraft(context, scene, scene.draft)
   if (scene.brush) drawBrush(context, scene, scene.brush)
   drawLabels(context, scene, size)
+}
+
+const MARK_RADIUS = 6
+/** CSS pixels of the longer side of objects that tags and marks do not hide. */
+const TAGGED_SIDE = 34
+const WARNING = '#f09614'
+
+function measureBox(scene: PaneScene, box: Box): { left: number; top: number; side: number } {
+  const a = toScreen(scene.plane, scene.view, box[0], box[1])
+  const b = toScreen(scene.plane, scene.view, box[2], box[3])
+  const side = Math.max(Math.abs(a.x - b.x), Math.abs(a.y - b.y))
+  return { left: Math.min(a.x, b.x), top: Math.min(a.y, b.y), side }
+}
+
+/** A question mark at objects that were accepted in bulk; a dot where it would hide them. */
+function drawReviewMarks(context: CanvasRenderingContext2D, scene: PaneScene): void {
+  for (const [id, { x0, y0, x1, y1 }] of scene.masks) {
+    const style = scene.styleOf(id)
+    if (!style.unreviewed || !style.visible) continue
+    const { side } = measureBox(scene, [x0, y0, x1, y1])
+    const { x, y } = toScreen(scene.plane, scene.view, (x0 + x1) / 2, (y0 + y1) / 2)
+    const isSmall = side < TAGGED_SIDE
+    context.beginPath()
+    context.arc(x, y, isSmall ? 2.5 : MARK_RADIUS, 0, 2 * Math.PI)
+    context.fillStyle = WARNING
+    context.fill()
+    context.strokeStyle = SHADOW
+    context.lineWidth = 1
+    context.stroke()
+    if (isSmall) continue
+    context.font = '700 10px system-ui, sans-serif'
+    context.textAlign = 'center'
+    context.textBaseline = 'middle'
+    context.fillStyle = '#1a1205'
+    context.fillText('?', x, y + 0.5)
+  }
+}
+
+function drawTag(context: CanvasRenderingContext2D, scene: PaneScene, tag: Tag): void {
+  const { left, top, side } = measureBox(scene, tag.box)
+  if (!tag.always && side < TAGGED_SIDE) return
+  context.font = tag.always ? '600 12px system-ui, sans-serif' : '11px system-ui, sans-serif'
+  context.textAlign = 'left'
+  context.textBaseline = 'bottom'
+  drawText(context, tag.text, left, Math.max(14, top - 3))
 }
 
 function drawCrosshair(

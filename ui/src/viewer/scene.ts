@@ -12,6 +12,19 @@ export interface ObjectStyle {
   visible: boolean
   selected: boolean
   accepted: boolean
+  /** waits to be accepted or rejected */
+  suggested: boolean
+  /** accepted in bulk, and nobody has looked at it */
+  unreviewed: boolean
+}
+
+/** A short text above an object. */
+export interface Tag {
+  text: string
+  /** top left and bottom right corner of the object in image coordinates */
+  box: Box
+  /** shown on small objects, too */
+  always: boolean
 }
 
 export interface Line {
@@ -44,6 +57,7 @@ export interface PaneScene {
   outlines: boolean
   preview: { mask: Mask | null; colour: Rgb } | null
   prompts: DrawnPrompt[]
+  tags: Tag[]
   draft: Draft | null
   brush: { at: Xy; width: number; colour: Rgb } | null
   /** position in image coordinates */
