@@ -28,23 +28,23 @@ export async function refreshExamples(): Promise<void> {
   if (!session) return
   try {
     const { model } = session
-    const [examples, suspects, cases] = await Promise.all([
-      api.fetchExamples(model),
-      api.listSuspects(model),
-      api.listCases(),
-    ])
-    if (get().session?.model === model) set({ examples, suspects, cases })
+    const [examples, cases] = await Promise.all([api.fetchExamples(model), api.listCases()])
+    if (get().session?.model !== model) return
+    set({ examples, cases })
+    set({ suspects: await api.listSuspects(model) })
   } catch (error) {
     if (!(error instanceof UnreachableError)) reportError(error)
   }
 }
 
 export async function switchLearning(learns: boolean): Promise<void> {
-  const { session } = get()
-  if (!session) return
+  const { session, learning } = get()
+  if (!session || !learning) return
+  set({ learning: { ...learning, learns } })
   try {
     set({ learning: await api.switchLearning(session.session_id, learns) })
   } catch (error) {
+    set({ learning })
     reportError(error)
   }
 }

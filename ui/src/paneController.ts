@@ -21,12 +21,12 @@ import {
   type Axis,
   type Box,
   canvasTransform,
+  centreView,
   findPixel,
   fitView,
   type Plane,
   panView,
   toImage,
-  toScreen,
   toVoxel,
   type Triple,
   type View,
@@ -52,9 +52,6 @@ export const setSpacePressed = (pressed: boolean): void => {
 
 const fitHandlers = new Set<() => void>()
 export const fitAllPanes = (): void => fitHandlers.forEach((fit) => fit())
-
-/** CSS pixels of the longer side of an object that the view is centred on, at least. */
-const LEGIBLE_SIDE = 90
 
 let centreHandler: ((box: Box) => void) | null = null
 /** Centre the annotated plane on a box in image coordinates, close enough to judge its content. */
@@ -88,7 +85,8 @@ export class PaneController {
   private drawnPlane: Plane | undefined
   private resliced: { key: string; masks: ReadonlyMap<number, Mask> } | null = null
   private readonly fit = () => this.fitToPane()
-  private readonly centre = (box: Box) => this.centreOn(box)
+  private readonly centre = (box: Box) =>
+    this.setView(centreView(this.plane, this.view, this.size, box))
 
   constructor(
     private readonly canvas: HTMLCanvasElement,
@@ -153,18 +151,6 @@ export class PaneController {
     this.view = view
     this.isFitted = false
     this.scheduleDraw()
-  }
-
-  private centreOn([x0, y0, x1, y1]: Box): void {
-    const { plane, size } = this
-    const from = toScreen(plane, this.view, x0, y0)
-    const to = toScreen(plane, this.view, x1, y1)
-    const side = Math.max(Math.abs(to.x - from.x), Math.abs(to.y - from.y), 1)
-    const least = LEGIBLE_SIDE / side
-    const most = (0.7 * Math.min(size.width, size.height)) / side
-    const at = { x: (from.x + to.x) / 2, y: (from.y + to.y) / 2 }
-    const zoomed = zoomView(this.view, at.x, at.y, Math.min(Math.max(1, least), most))
-    this.setView(panView(zoomed, size.width / 2 - at.x, size.height / 2 - at.y))
   }
 
   private update(): void {

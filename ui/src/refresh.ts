@@ -3,7 +3,7 @@
 import { api, redraw, reportError, socket } from './context'
 import { UnreachableError } from './errors'
 import type { PromptJson, SessionState } from './schemas'
-import { get, promptKey, set } from './state'
+import { findObject, get, promptKey, set } from './state'
 
 /** The fields of the page's state that follow from the state of a session. */
 export function unpackState(state: SessionState) {
@@ -68,7 +68,9 @@ export async function refreshReviewQueue(): Promise<void> {
   const { session } = get()
   if (!session) return
   try {
-    set({ reviewQueue: await api.fetchReviewQueue(session.session_id) })
+    const queue = await api.fetchReviewQueue(session.session_id)
+    // suggestions, and what was accepted in bulk, have a review of their own
+    set({ reviewQueue: queue.filter((item) => !findObject(get(), item.object_id)?.unreviewed) })
   } catch (error) {
     reportUnlessUnreachable(error)
   }

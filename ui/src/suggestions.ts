@@ -1,11 +1,12 @@
 // Reviewing what "find all" suggested, and what was accepted in bulk.
 
 import { runCommand, stepHistory, toggleAccepted } from './commands'
-import { masks } from './context'
+import { masks, planes } from './context'
 import { fetchMasks } from './maskLoading'
-import { setFrame } from './navigation'
+import { setCrosshair, setFrame } from './navigation'
 import { centreOn } from './paneController'
 import { findObject, get, nextObjectId, set, showToast } from './state'
+import { toVoxel } from './viewer/geometry'
 import { countOf } from './wording'
 import { listAbove, listSuggestions, listUnreviewed, stepFrom, type WaitingMask } from './waiting'
 
@@ -24,7 +25,17 @@ export async function showMask(objectId: number, frame: number): Promise<void> {
   set({ selected: objectId, candidates: null, preview: null })
   await fetchMasks(frame)
   const mask = masks.getFrame(frame).get(objectId)
-  if (mask && get().selected === objectId) centreOn([mask.x0, mask.y0, mask.x1, mask.y1])
+  if (!mask || get().selected !== objectId) return
+  const { x0, y0, x1, y1 } = mask
+  moveCrosshair(frame, Math.floor((x0 + x1) / 2), Math.floor((y0 + y1) / 2))
+  centreOn([x0, y0, x1, y1])
+}
+
+/** Have the other planes of a volume cut through a pixel of the annotated one. */
+function moveCrosshair(frame: number, column: number, row: number): void {
+  const { session, image } = get()
+  const plane = session && planes[session.axis]
+  if (plane && image?.kind === 'volume') setCrosshair(toVoxel(plane, frame, column, row))
 }
 
 export async function stepReview(step: 1 | -1): Promise<void> {

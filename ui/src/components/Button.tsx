@@ -12,6 +12,8 @@ interface ButtonProps {
   pressed?: boolean
   disabled?: boolean
   tone?: 'plain' | 'strong' | 'danger'
+  /** focus it when its dialog opens */
+  autofocus?: boolean
   onClick: (event: MouseEvent) => void
 }
 
@@ -24,6 +26,7 @@ export function Button({
   pressed,
   disabled,
   tone = 'plain',
+  autofocus,
   onClick,
 }: ButtonProps) {
   const title = hint ? `${label} (${hint})` : label
@@ -35,6 +38,7 @@ export function Button({
       aria-label={title}
       aria-pressed={pressed}
       disabled={disabled ?? false}
+      autofocus={autofocus ?? false}
       onClick={onClick}
     >
       {icon && <Icon name={icon} />}

@@ -18,6 +18,8 @@ import { Button } from './Button'
 
 const NO_CLICKS: LabelExamples['clicks'] = []
 const MAX_SUSPECTS = 8
+/** Gains of less do not show in two decimals. */
+const VISIBLE_GAIN = 0.01
 
 export function Examples() {
   const learning = useStore(store, (state) => state.learning)
@@ -81,7 +83,7 @@ function LabelRow({ item }: { item: LabelExamples }) {
     store,
     (state) => state.examples?.labels.find((other) => other.label === label)?.clicks ?? NO_CLICKS,
   )
-  const isBetter = plain !== null && learned !== null && learned > plain
+  const isBetter = plain !== null && learned !== null && learned >= plain + VISIBLE_GAIN
   return (
     <li>
       <div class="line">
@@ -90,7 +92,8 @@ function LabelRow({ item }: { item: LabelExamples }) {
         </span>
         <span class="gap" />
         <span class={isBetter ? 'gain' : 'gain dim'} title={explainGain(item)}>
-          {formatScore(plain)} → {formatScore(learned)}
+          {plain !== null && formatScore(plain)}
+          {learned !== null && ` → ${formatScore(learned)}`}
         </span>
         <Button
           icon="export"

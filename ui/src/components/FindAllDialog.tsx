@@ -3,7 +3,7 @@
 import { useState } from 'preact/hooks'
 import { findAll, type SearchScope } from '../learning'
 import type { LabelExamples } from '../schemas'
-import { set, store } from '../state'
+import { get, set, store } from '../state'
 import { useStore } from '../store'
 import { countOf, frameNoun, nameLabel } from '../wording'
 import { Button } from './Button'
@@ -16,14 +16,18 @@ export function FindAllDialog() {
   const searching = useStore(store, (state) => state.caseSearch !== null)
   const all = useStore(store, (state) => state.learning?.labels ?? NO_LABELS)
   const labels = all.filter((item) => item.count > 0)
-  const [left, setLeft] = useState<string[]>([])
+  const [chosen, setChosen] = useState(() => proposeLabels(labels))
   const [scope, setScope] = useState<SearchScope>('frame')
-  const chosen = labels.map((item) => item.label).filter((name) => !left.includes(name))
   const toggle = (name: string) =>
-    setLeft(left.includes(name) ? left.filter((item) => item !== name) : [...left, name])
+    setChosen(chosen.includes(name) ? chosen.filter((item) => item !== name) : [...chosen, name])
+  const canRun = session && chosen.length > 0 && !(searching && scope === 'cases')
   const run = () => {
+    if (!canRun) return
     set({ dialog: null })
     void findAll(chosen, scope)
+  }
+  const runOnEnter = (event: KeyboardEvent) => {
+    if (event.key === 'Enter') run()
   }
   if (!labels.length) {
     return (
@@ -40,7 +44,7 @@ export function FindAllDialog() {
         Searches for objects like those you have accepted. What it finds are suggestions: they wait
         for you to accept or reject them, and are not exported before.
       </p>
-      <fieldset>
+      <fieldset onKeyDown={runOnEnter}>
         <legend>Labels</legend>
         {labels.map(({ label, count }) => (
           <label key={label} class="toggle">
@@ -53,7 +57,7 @@ export function FindAllDialog() {
           </label>
         ))}
       </fieldset>
-      <ScopeChoice scope={scope} onChange={setScope} />
+      <ScopeChoice scope={scope} onChange={setScope} onKeyDown={runOnEnter} />
       <div class="line spread">
         <span class="dim">
           Suggestions that still wait here are replaced. Ctrl+Z undoes it in one step.
@@ -63,7 +67,8 @@ export function FindAllDialog() {
           label="Find all"
           text
           tone="strong"
-          disabled={!session || !chosen.length || (searching && scope === 'cases')}
+          autofocus
+          disabled={!canRun}
           onClick={run}
         />
       </div>
@@ -71,12 +76,21 @@ export function FindAllDialog() {
   )
 }
 
+/** Labels of the open image that have examples; all with examples if it has none of them. */
+function proposeLabels(labels: LabelExamples[]): string[] {
+  const names = labels.map((item) => item.label)
+  const { objects } = get()
+  const used = names.filter((name) => objects.some((object) => object.label === name))
+  return used.length ? used : names
+}
+
 interface ScopeChoiceProps {
   scope: SearchScope
   onChange: (scope: SearchScope) => void
+  onKeyDown: (event: KeyboardEvent) => void
 }
 
-function ScopeChoice({ scope, onChange }: ScopeChoiceProps) {
+function ScopeChoice({ scope, onChange, onKeyDown }: ScopeChoiceProps) {
   const image = useStore(store, (state) => state.image)
   const frames = useStore(store, (state) => state.session?.frames ?? 1)
   const toDo = useStore(
@@ -88,7 +102,7 @@ function ScopeChoice({ scope, onChange }: ScopeChoiceProps) {
   if (frames > 1) choices.push(['image', `all ${countOf(frames, noun)}`])
   choices.push(['cases', `all ${countOf(toDo, 'case')} to do`])
   return (
-    <fieldset>
+    <fieldset onKeyDown={onKeyDown}>
       <legend>Where</legend>
       {choices.map(([value, text]) => (
         <label key={value} class="toggle">

@@ -1,6 +1,6 @@
 // The objects of the image: name, colour, visibility, lock, comment and code.
 
-import { useState } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import { removeObject, selectObject, setLabel, startNewObject, updateObject } from '../objects'
 import { toHex } from '../palette'
 import type { ObjectInfo } from '../schemas'
@@ -16,6 +16,11 @@ export function ObjectList() {
   const objects = all.filter((object) => !object.suggested)
   const selected = useStore(store, (state) => state.selected)
   const labels = useStore(store, (state) => state.project?.labels ?? NO_LABELS)
+  // an answer is learned from the examples of the label that the object has by then
+  const learnsByLabel = useStore(
+    store,
+    (state) => state.learning?.labels.some((item) => item.label !== '') ?? false,
+  )
   const isNew = useStore(store, (state) => !findObject(state, state.selected))
   return (
     <section aria-label="Objects">
@@ -41,7 +46,10 @@ export function ObjectList() {
         {isNew && (
           <li class="object selected fresh">
             <span class="swatch" style={{ background: toHex(findColour(selected)) }} />
-            <span class="dim">object {selected}: click or draw a box to start</span>
+            <span class="dim">
+              object {selected}: {learnsByLabel && 'give its label (1 to 9), then '}click or draw a
+              box to start
+            </span>
           </li>
         )}
       </ul>
@@ -52,8 +60,13 @@ export function ObjectList() {
 function ObjectRow({ object, isSelected }: { object: ObjectInfo; isSelected: boolean }) {
   const [detailsOpen, setDetailsOpen] = useState(false)
   const { object_id: id, visible, locked } = object
+  const row = useRef<HTMLLIElement>(null)
+  useEffect(() => {
+    if (isSelected && row.current) scrollListTo(row.current)
+  }, [isSelected])
   return (
     <li
+      ref={row}
       class={`object${isSelected ? ' selected' : ''}`}
       onPointerDown={() => !isSelected && selectObject(id)}
     >
@@ -103,6 +116,15 @@ function ObjectRow({ object, isSelected }: { object: ObjectInfo; isSelected: boo
       {detailsOpen && <ObjectDetails object={object} />}
     </li>
   )
+}
+
+/** Scroll the list, and nothing around it, until a row is in view. */
+function scrollListTo(row: HTMLElement): void {
+  const list = row.parentElement!
+  const inner = row.getBoundingClientRect()
+  const outer = list.getBoundingClientRect()
+  if (inner.top < outer.top) list.scrollTop -= outer.top - inner.top
+  else if (inner.bottom > outer.bottom) list.scrollTop += inner.bottom - outer.bottom
 }
 
 function ObjectFacts({ object }: { object: ObjectInfo }) {

@@ -143,13 +143,21 @@ function CurrentMask() {
     if (at < 0) continue
     const item = list[at]!
     return (
-      <p class="current" role="status">
-        {capitalise(noun)} {at + 1} of {list.length}: {item.label || `object ${item.objectId}`},
-        confidence {formatScore(item.confidence)}
+      <p class="line current" role="status">
+        <span>
+          {capitalise(noun)} {at + 1} of {list.length}
+        </span>
+        <span class="gap" />
+        <span class="name">{item.label || `object ${item.objectId}`}</span>
+        <span title="Confidence">{formatScore(item.confidence)}</span>
       </p>
     )
   }
-  return <p class="current dim">Press O to go through them, the most confident first.</p>
+  return (
+    <p class="current dim" title="The most confident first">
+      O goes through them, Y accepts, U rejects.
+    </p>
+  )
 }
 
 function BulkAcceptance({ suggestions }: { suggestions: WaitingMask[] }) {
@@ -229,10 +237,8 @@ function Histogram({ suggestions, threshold }: { suggestions: WaitingMask[]; thr
 function InBulk({ count }: { count: number }) {
   return (
     <div class="line unreviewed">
-      <span>
-        {countOf(count, 'object')} accepted in bulk, not reviewed: nothing is learned from
-        {count === 1 ? ' it' : ' them'} yet.
-      </span>
+      <span>{countOf(count, 'object')} accepted in bulk: not learned from until reviewed.</span>
+      <span class="gap" />
       <Button label="Review" text onClick={() => void reviewInBulk()} />
     </div>
   )

@@ -206,6 +206,31 @@ export const panView = (view: View, dx: number, dy: number): View => ({
 const clamp = (value: number, low: number, high: number): number =>
   Math.min(high, Math.max(low, value))
 
+/** CSS pixels of the longer side of an object that the view is centred on, at least. */
+const LEGIBLE_SIDE = 80
+/** Share of the pane that such an object takes, at most. */
+const LARGEST_SHARE = 0.7
+/** Zoom of such a view beside that of the whole image, at most. */
+const CENTRED_ZOOM = 4
+
+/** Centre the view on a box, and change the zoom only where its content would be hard to judge. */
+export function centreView(
+  plane: Plane,
+  view: View,
+  { width, height }: { width: number; height: number },
+  [x0, y0, x1, y1]: Box,
+): View {
+  const from = toScreen(plane, view, x0, y0)
+  const to = toScreen(plane, view, x1, y1)
+  const side = Math.max(Math.abs(to.x - from.x), Math.abs(to.y - from.y), 1)
+  const limit = CENTRED_ZOOM * fitView(plane, width, height).zoom
+  const least = Math.min(LEGIBLE_SIDE / side, limit / view.zoom)
+  const most = (LARGEST_SHARE * Math.min(width, height)) / side
+  const at = { x: (from.x + to.x) / 2, y: (from.y + to.y) / 2 }
+  const zoomed = zoomView(view, at.x, at.y, Math.min(Math.max(1, least), most))
+  return panView(zoomed, width / 2 - at.x, height / 2 - at.y)
+}
+
 /** The pixel under a point; null outside the frame. */
 export function findPixel(plane: Plane, point: Xy): [number, number] | null {
   const column = Math.floor(point.x)

@@ -63,7 +63,8 @@ function drawTag(context: CanvasRenderingContext2D, scene: PaneScene, tag: Tag):
   context.font = tag.always ? '600 12px system-ui, sans-serif' : '11px system-ui, sans-serif'
   context.textAlign = 'left'
   context.textBaseline = 'bottom'
-  drawText(context, tag.text, left, Math.max(14, top - 3))
+  // an answer has a box of handles around it
+  drawText(context, tag.text, left, Math.max(14, top - (tag.always ? 12 : 3)))
 }
 
 function drawCrosshair(

@@ -3,6 +3,7 @@ import {
   spanBox,
   findBoxPart,
   canvasTransform,
+  centreView,
   fitView,
   clampToFrame,
   panView,
@@ -245,5 +246,35 @@ describe('pixels and boxes', () => {
       [1, 0],
       [1.1, 0],
     ])
+  })
+})
+
+describe('a view that is centred on a box', () => {
+  const plane = createPlane([1, 200, 200], 0)
+  const pane = { width: 800, height: 400 }
+  const fitted = fitView(plane, pane.width, pane.height)
+  const measure = (box: [number, number, number, number], before = fitted) => {
+    const view = centreView(plane, before, pane, box)
+    const from = toScreen(plane, view, box[0], box[1])
+    const to = toScreen(plane, view, box[2], box[3])
+    const middle = { x: (from.x + to.x) / 2, y: (from.y + to.y) / 2 }
+    return { view, middle, side: Math.max(to.x - from.x, to.y - from.y) }
+  }
+
+  it('has it in the middle, and keeps the zoom where that is legible', () => {
+    const { view, middle } = measure([10, 20, 70, 60])
+    expect(middle.x).toBeCloseTo(400)
+    expect(middle.y).toBeCloseTo(200)
+    expect(view.zoom).toBeCloseTo(fitted.zoom)
+  })
+
+  it('magnifies small objects, and tiny ones no further than fourfold', () => {
+    expect(measure([10, 20, 30, 36]).side).toBeCloseTo(80)
+    expect(measure([10, 20, 12, 22]).view.zoom).toBeCloseTo(4 * fitted.zoom)
+  })
+
+  it('zooms out until a large object is in view', () => {
+    const near = zoomView(fitted, 0, 0, 8)
+    expect(measure([0, 0, 150, 100], near).side).toBeCloseTo(0.7 * 400)
   })
 })
