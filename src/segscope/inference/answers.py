@@ -60,6 +60,7 @@ class PromptedFrame:
         conditioned: (1, channel, row, column) last map after memory attention, where tracking has
             passed the frame; None for a frame seen by itself.
         head: what was learned from examples of the object's label; None for plain answers.
+        learned: whether the answer so far is a learned one.
     """
 
     engine: Engine
@@ -68,6 +69,7 @@ class PromptedFrame:
     remembers: bool = False
     conditioned: Tensor | None = None
     head: SessionHead | None = None
+    learned: bool = False
 
     def without_head(self) -> PromptedFrame:
         """The same frame for plain answers."""

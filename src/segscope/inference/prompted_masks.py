@@ -23,6 +23,7 @@ from segscope.inference.crop import Crop, Xyxy
 from segscope.inference.learning.box_answer import learn_box
 from segscope.inference.learning.click_answer import learn_click
 from segscope.inference.learning.correction_answer import learn_correction
+from segscope.inference.learning.guard import can_help
 from segscope.inference.learning.head import SessionHead
 from segscope.inference.learning.sizes import ExampleSizes
 from segscope.inference.windows import decode_crop, list_candidates, prompt_crops, rank_candidates
@@ -126,7 +127,7 @@ def decode_prompts(
     if head is None:
         return _decode_plain(frame, prompt, previous)
     clicked_once = prompt.clicks == 1 and bool(prompt.positive.all())
-    if previous is None and clicked_once:
+    if previous is None and clicked_once and can_help(head):
         return learn_click(frame, head, _decode_click(frame, head, prompt), prompt)
     plain = _decode_plain(frame, prompt, previous)
     if previous is None and prompt.box is not None and not len(prompt.points):

@@ -81,14 +81,12 @@ def find_all(
     frames).
 
     Five objects of a label are enough on the image itself; objects of other labels and rejected
-    masks say what the label is not.
+    masks say what the label is not. What is marked or was rejected on the stack is not found again.
 
     Args:
         stack: image, volume or video to search.
         engine: from `segscope.load`.
-        examples: of one or several labels, on frames of the stack or on other images. Objects that
-            are marked on the stack are not found again, and masks that were rejected there are not
-            suggested again.
+        examples: of one or several labels, on frames of the stack or on other images.
         settings: None for `FindSettings()`.
         window: see `segscope.render.Renderer`.
         progress: called with (tiles done, tiles to do).
@@ -107,8 +105,7 @@ def find_all(
     settings = settings or FindSettings()
     check_examples(stack, examples)
     frames = Renderer(stack, window)
-    encoded = EncodedFrames(engine, frames, video=False, limit_bytes=FEATURE_BYTES)
-    searcher = _Searcher(engine, encoded, frames, settings, _Steps(progress, cancel))
+    searcher = _Searcher.of(engine, frames, settings, _Steps(progress, cancel))
     searches = searcher.learn(examples)
     searcher.plan(searches)
     runs: dict[tuple[int, int], Runs] = {}
@@ -166,6 +163,13 @@ class _Searcher:
     frames: Renderer
     settings: FindSettings
     steps: _Steps
+
+    @classmethod
+    def of(
+        cls, engine: Engine, frames: Renderer, settings: FindSettings, steps: _Steps
+    ) -> _Searcher:
+        encoded = EncodedFrames(engine, frames, video=False, limit_bytes=FEATURE_BYTES)
+        return cls(engine, encoded, frames, settings, steps)
 
     def learn(self, examples: Sequence[AnnotatedFrame]) -> list[LabelSearch]:
         """One search for each label, in the order of the examples."""

@@ -15,6 +15,7 @@ from segscope.inference.answers import MaskCandidate, PromptedFrame, PromptedMas
 from segscope.inference.constants import GIVEN
 from segscope.inference.crop import Crop
 from segscope.inference.learning.head import SessionHead
+from segscope.inference.learning.notes import count_learned
 from segscope.inference.prompted_masks import combine_prompts, decode_prompts, mask_logits
 from segscope.masks import FrameMask
 from segscope.predict.state import Candidate, FrameResult, InferenceState, ObjectState
@@ -115,6 +116,7 @@ def _frame(
     the engine corrects on whole frames.
     """
     conditioned = None
+    before = track.answers.get(frame)
     reverse = track.tracked_direction.get(frame)
     tracked = reverse is not None and state.remembers and bool(track.frozen_anchors)
     if tracked and state.engine.window_rule is None:
@@ -127,6 +129,7 @@ def _frame(
         state.remembers,
         conditioned,
         head,
+        before is not None and count_learned(before.note) > 0,
     )
 
 

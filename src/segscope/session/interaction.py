@@ -460,10 +460,9 @@ class Interaction:
             annotator: who works from now on; None for the annotator that the log names.
             masks_first: compute nothing where the log holds the masks, so that they can be read at
                 once. The next command, or `history.complete`, computes what is missing.
-            examples: those that the session had; where examples are missing that answers were
-                learned from, the masks of the log count.
+            examples: those of the session; where some are missing, the masks of the log count.
 
-        A damaged last line is moved to a file beside the log, and `damage` tells of it.
+        A damaged last line is moved to a file beside the log; see `damage`.
 
         Raises:
             ReadError: not a log, or damaged before its last line.

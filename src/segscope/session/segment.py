@@ -82,9 +82,8 @@ def segment(
             commands[number].check(state)
             commands[number].apply(state)
         if len(stack) > 1:
-            if isinstance(rules, str):
-                rules = default_rules(stack)
-            range_ = PropagationRange(direction or default_direction(stack), rules=rules)
+            ends = default_rules(stack) if isinstance(rules, str) else rules
+            range_ = PropagationRange(direction or default_direction(stack), rules=ends)
             command = Propagate(range_, tuple(sorted(state.objects)))
             commands.append(_propagate(command, state, progress, cancel))
         record = make_record(LogHeader.of(state), state.objects, commands)

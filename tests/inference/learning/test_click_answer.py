@@ -13,8 +13,6 @@ from segscope.inference.answers import MaskCandidate
 from segscope.inference.crop import Crop
 from segscope.inference.learning.box_answer import OVERFLOW_NOTE
 from segscope.inference.learning.click_answer import (
-    BY_HEAD,
-    BY_SIZE,
     JudgedMasks,
     judge_masks,
     learn_click,
@@ -115,18 +113,16 @@ class TestJudging:
 
     def test_equal_masks_leave_the_plain_answer(self) -> None:
         judged = self.judge([-1.0, -1.0], [0.5, 0.5])
-        assert judged.choose(BY_SIZE) == judged.choose(BY_HEAD) == 0
+        assert judged.choose() == 0
 
     def test_the_usual_size_wins(self) -> None:
-        assert self.judge([-4.0, -5.0, -0.1], [0.5, 0.5, 0.5]).choose(BY_SIZE) == 2
+        assert self.judge([-4.0, -5.0, -0.1], [0.5, 0.5, 0.5]).choose() == 2
 
     def test_a_little_more_is_not_enough(self) -> None:
-        assert self.judge([-0.2, -0.18], [0.5, 0.52]).choose(BY_HEAD) == 0
+        assert self.judge([-0.2, -0.18], [0.5, 0.52]).choose() == 0
 
-    def test_agreement_counts_only_where_the_head_is_asked(self) -> None:
-        judged = self.judge([-1.0, -1.0], [0.1, 0.9])
-        assert judged.choose(BY_HEAD) == 1
-        assert judged.choose(BY_SIZE) == 0
+    def test_the_mask_that_agrees_with_the_head_wins(self) -> None:
+        assert self.judge([-1.0, -1.0], [0.1, 0.9]).choose() == 1
 
     @torch.inference_mode()
     def test_masks_of_the_object_agree_with_the_head_most(self, mini: Engine) -> None:

@@ -3,14 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from segscope.predict.finding.candidates import Candidate
+from segscope.predict.finding.candidates import ObjectCandidate
 from segscope.predict.finding.confidence import compare, suppress
 
 SHAPE = (30, 30)
 
 
-def square(top: int, left: int, side: int) -> Candidate:
-    return Candidate(top, left, np.ones((side, side), np.float32))
+def square(top: int, left: int, side: int) -> ObjectCandidate:
+    return ObjectCandidate(top, left, np.ones((side, side), np.float32))
 
 
 def test_overlaps_are_those_of_the_masks() -> None:

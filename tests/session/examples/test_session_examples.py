@@ -11,9 +11,11 @@ from support.learning import box_of, dice, draw_disc, draw_pair, teach
 from segscope.errors import PromptError, UsageError
 from segscope.load import load
 from segscope.models.engine import Engine, Features
-from segscope.prompts import Box, MaskPrompt
+from segscope.prompts import Box, MaskPrompt, Point
 from segscope.session import Interaction, segment
 from segscope.session.examples import Examples
+from segscope.simulate.clicks import corrective_click
+from segscope.stack import Stack
 
 NEW = 20  # seed of an image that is no example
 
@@ -80,8 +82,6 @@ class TestAnswers:
     ) -> None:
         rng = np.random.default_rng(0)
         pixels = rng.integers(0, 255, (96, 96, 3), dtype=np.uint8)
-        from segscope.stack import Stack
-
         with Interaction(Stack.from_array(pixels), mini, examples=examples) as work:
             assert work.add(Box((20, 20, 70, 70))).note == ""
 
@@ -138,6 +138,39 @@ class TestAnswers:
             work.undo()
             work.update_examples()
         assert no_examples.count("pair") == 3
+
+
+class TestCorrections:
+    def test_a_click_changes_a_learned_answer_only_about_itself(
+        self, mini: Engine, examples: Examples
+    ) -> None:
+        stack, truth = draw_pair(NEW)
+        box = box_of(truth)
+        with Interaction(stack, mini, examples=examples) as work:
+            before = work.add(box)
+            x, y, positive = corrective_click(before.mask, truth)
+            after = work.add(Point(x + 0.5, y + 0.5, positive=bool(positive)))
+        rows, columns = np.nonzero(before.mask != after.mask)
+        side = max(box.xyxy[2] - box.xyxy[0], box.xyxy[3] - box.xyxy[1])
+        assert len(rows)
+        assert np.hypot(rows - y, columns - x).max() <= 0.3 * side + 2
+        assert after.mask[int(y), int(x)] == positive
+        assert after.note == before.note
+        assert dice(after.mask, truth) > 0.9
+
+    def test_the_plain_answer_is_corrected_by_the_network_alone(
+        self, mini: Engine, examples: Examples
+    ) -> None:
+        rng = np.random.default_rng(0)
+        other = Stack.from_array(rng.integers(0, 255, (96, 96, 3), dtype=np.uint8))
+        prompts = [Box((20, 20, 70, 70)), Point(40, 40, positive=False)]
+        answers = []
+        for learning in (None, examples):
+            with Interaction(other, mini, examples=learning) as work:
+                work.add(prompts[0])
+                answers.append(work.add(prompts[1]))
+        assert answers[1].note == ""
+        assert np.array_equal(answers[0].mask, answers[1].mask)
 
 
 class TestAcceptance:

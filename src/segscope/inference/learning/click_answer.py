@@ -3,7 +3,7 @@
 A click does not say how large its object is; examples do. The network answers in windows that suit
 their sizes, and each mask is judged by its own size and by how well it agrees with the session
 head. The best one is looked at once more, as if its box had been drawn. Where the head is not
-expected to help there, sizes alone may still choose among the network's own masks.
+expected to help there, the plain answer stays: sizes alone choose wrongly too often.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from torch import Tensor
 from segscope.inference.answers import MaskCandidate, PromptedFrame, PromptedMasks
 from segscope.inference.crop import Crop, Xyxy
 from segscope.inference.learning.box_answer import OVERFLOW_NOTE
-from segscope.inference.learning.guard import can_help
 from segscope.inference.learning.head import SessionHead
 from segscope.inference.learning.parts import keep_parts, mask_box
 from segscope.inference.learning.sizes import ExampleSizes
@@ -32,27 +31,12 @@ from segscope.inference.windows import (
 )
 from segscope.models.engine import DecoderPrompt
 
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What counts for a mask beside the IoU that the network predicts.
-
-    Attributes:
-        agreement_power: of the agreement with the head, in how likely a mask is.
-        size_bonus: expected IoU that a unit of log likelihood of the size is worth.
-        agreement_bonus: the same for the agreement.
-        margin: expected IoU by which a mask must exceed the plain answer.
-    """
-
-    agreement_power: float
-    size_bonus: float
-    agreement_bonus: float
-    margin: float
-
-
-# chosen on validation sessions; see benchmarks/learning.py
-BY_HEAD = Judgement(agreement_power=3.0, size_bonus=0.06, agreement_bonus=0.6, margin=0.05)
-BY_SIZE = Judgement(agreement_power=0.0, size_bonus=0.03, agreement_bonus=0.0, margin=0.15)
+# what counts for a mask beside the IoU that the network predicts; chosen on validation sessions of
+# benchmarks/learning.py
+AGREEMENT_POWER = 3.0  # of the agreement with the head, in how likely a mask is
+SIZE_BONUS = 0.06  # expected IoU that a unit of log likelihood of the size is worth
+AGREEMENT_BONUS = 0.6  # the same for the agreement
+MARGIN = 0.05  # expected IoU by which a mask must exceed the plain answer
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,16 +55,16 @@ class JudgedMasks:
     likelihoods: Tensor
     agreements: Tensor
 
-    def choose(self, judgement: Judgement) -> int:
+    def choose(self) -> int:
         """Position of the best mask; 0, the plain answer, if none is clearly better."""
         weights = weigh_scores(self.candidates)
         weights = weights * self.likelihoods.exp()
-        weights = weights * (judgement.agreement_power * self.agreements).exp()
+        weights = weights * (AGREEMENT_POWER * self.agreements).exp()
         worth = expect_overlap(self.overlaps, weights) - cut_penalty(self.candidates)
-        worth = worth + judgement.size_bonus * self.likelihoods
-        worth = worth + judgement.agreement_bonus * self.agreements
+        worth = worth + SIZE_BONUS * self.likelihoods
+        worth = worth + AGREEMENT_BONUS * self.agreements
         best = int(worth.argmax())
-        if worth[best] > worth[0] + judgement.margin:
+        if worth[best] > worth[0] + MARGIN:
             return best
         return 0
 
@@ -101,10 +85,7 @@ def learn_click(
     judged = judge_masks(frame, head, plain.candidates)
     learned = _look_closer(frame, head, judged, prompt)
     if learned is None:
-        sized = judged.choose(BY_SIZE)
-        if not sized:
-            return unchanged
-        learned = judged.candidates[sized]
+        return unchanged
     return PromptedMasks([learned, *plain.candidates[:3]], note=head.note, learned=True)
 
 
@@ -146,9 +127,9 @@ def _look_closer(
     """The learned answer in the window of the best mask, or None where the head is not expected to
     help.
     """
-    best = judged.candidates[judged.choose(BY_HEAD)]
+    best = judged.candidates[judged.choose()]
     box = mask_box(best)
-    if box is None or not can_help(head):
+    if box is None:
         return None
     window = HeadWindow.around(box, frame.size_hw)
     own = best

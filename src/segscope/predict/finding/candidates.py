@@ -7,7 +7,7 @@ the features of the tile that is encoded already.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import KDTree
 
+from segscope.inference.crop import Xyxy
 from segscope.models.engine import NO_PROMPT, DecoderPrompt, Features
-from segscope.predict.finding.grid import LONGER_SIDE, Tile
+from segscope.predict.finding.grid import LONGER_SIDE, SearchTile
 from segscope.predict.finding.search_head import VOTE_SPREAD, SearchHead
 from segscope.predict.finding.searched_frame import SearchedFrame
 
@@ -35,7 +36,7 @@ Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class ObjectCandidate:
     """A mask that may be an object.
 
     Attributes:
@@ -54,16 +55,10 @@ class Candidate:
         return self.logits > 0
 
     @property
-    def box(self) -> tuple[float, float, float, float]:
+    def box(self) -> Xyxy:
         """x0, y0, x1, y1 on the grid."""
         rows, columns = self.logits.shape
         return (self.left, self.top, self.left + columns, self.top + rows)
-
-    @property
-    def middle(self) -> tuple[float, float]:
-        """Row and column of the middle of the box."""
-        x0, y0, x1, y1 = self.box
-        return ((y0 + y1) / 2, (x0 + x1) / 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +83,7 @@ class Maps:
 @torch.inference_mode()
 def propose(
     frame: SearchedFrame, head: SearchHead, maps: Maps, next_tile: Callable[[], None]
-) -> list[Candidate]:
+) -> list[ObjectCandidate]:
     """Candidates all over a frame, many of them for each object.
 
     Args:
@@ -97,25 +92,26 @@ def propose(
     voted, centres = gather_votes(maps, head.votes)
     own = [*voted, *connected_parts(maps)]
     clicks = spread_clicks(np.concatenate([centres, find_bodies(maps)]))
-    middles = np.array([each.middle for each in own]).reshape(-1, 2)
+    boxes = distinct_boxes(own)
+    middles = np.array([_middle(box) for box in boxes]).reshape(-1, 2)
     tiles_of_clicks = frame.grid.nearest_tiles(clicks)
     tiles_of_boxes = frame.grid.nearest_tiles(middles)
     candidates = own.copy()
     for number, tile in enumerate(frame.grid.tiles):
         next_tile()
-        on_tile = clicks[tiles_of_clicks == number]
-        boxes = [own[i].box for i in np.flatnonzero(tiles_of_boxes == number)]
-        prompts = [_click(tile, *place) for place in on_tile.tolist()]
-        if prompts or boxes:
+        clicked = clicks[tiles_of_clicks == number]
+        boxed = np.flatnonzero(tiles_of_boxes == number)
+        prompts = [_click(tile, *place) for place in clicked.tolist()]
+        if prompts or len(boxed):
             features = frame.encode(tile.crop)
             several = frame.engine.answer_rule.multimask(True, tracking=False)
             candidates += _decode(frame, tile, features, prompts, several)
-            prompts = [_box(tile, box) for box in boxes]
+            prompts = [_box(tile, boxes[i]) for i in boxed]
             candidates += _decode(frame, tile, features, prompts, False)
     return candidates
 
 
-def gather_votes(maps: Maps, typical: float) -> tuple[list[Candidate], NDArray[np.float64]]:
+def gather_votes(maps: Maps, typical: float) -> tuple[list[ObjectCandidate], NDArray[np.float64]]:
     """Candidates of the cells that voted for one centre, and the centres (N, 2).
 
     Args:
@@ -136,16 +132,16 @@ def gather_votes(maps: Maps, typical: float) -> tuple[list[Candidate], NDArray[n
     owners = np.zeros(shape, np.int32)
     voting = distances <= REACH
     owners[rows[voting], columns[voting]] = nearest[voting] + 1
-    candidates: list[Candidate] = []
+    candidates: list[ObjectCandidate] = []
     for number, place in enumerate(ndimage.find_objects(owners), start=1):
         if place is not None:
             candidates += _cut_out(owners[place] == number, place)
     return candidates, centres
 
 
-def connected_parts(maps: Maps) -> list[Candidate]:
+def connected_parts(maps: Maps) -> list[ObjectCandidate]:
     parts, _ = ndimage.label(maps.objects > 0)
-    candidates: list[Candidate] = []
+    candidates: list[ObjectCandidate] = []
     for number, place in enumerate(ndimage.find_objects(parts), start=1):
         candidates += _cut_out(parts[place] == number, place)
     return candidates
@@ -170,6 +166,15 @@ def spread_clicks(places: NDArray[np.float64]) -> NDArray[np.float64]:
     return places[chosen]
 
 
+def distinct_boxes(candidates: Sequence[ObjectCandidate]) -> list[Xyxy]:
+    """Boxes of candidates, without those that differ from another one by a cell or so."""
+    boxes: dict[tuple[int, ...], Xyxy] = {}
+    for each in candidates:
+        coarse = tuple(round(edge / 2) for edge in each.box)
+        boxes.setdefault(coarse, each.box)
+    return list(boxes.values())
+
+
 def _find_peaks(values: Array, apart: float, least: float) -> NDArray[np.float64]:
     """(N, 2) row and column of local maxima above `least`, highest first."""
     size = 2 * round(apart) + 1
@@ -179,7 +184,7 @@ def _find_peaks(values: Array, apart: float, least: float) -> NDArray[np.float64
     return places[order].astype(np.float64)
 
 
-def _cut_out(mask: NDArray[np.bool_], place: tuple[slice, slice]) -> Iterator[Candidate]:
+def _cut_out(mask: NDArray[np.bool_], place: tuple[slice, slice]) -> Iterator[ObjectCandidate]:
     """The largest part of a mask (row, column) at a place of the grid, with its holes filled."""
     parts, count = ndimage.label(mask)
     if count > 1:
@@ -189,7 +194,7 @@ def _cut_out(mask: NDArray[np.bool_], place: tuple[slice, slice]) -> Iterator[Ca
     yield from _candidate(logits, place[0].start, place[1].start, None)
 
 
-def _candidate(logits: Array, top: int, left: int, iou: float | None) -> Iterator[Candidate]:
+def _candidate(logits: Array, top: int, left: int, iou: float | None) -> Iterator[ObjectCandidate]:
     """The part of logits (row, column) that is positive, unless it is too small."""
     mask = logits > 0
     if mask.sum() < LEAST_CELLS:
@@ -197,23 +202,29 @@ def _candidate(logits: Array, top: int, left: int, iou: float | None) -> Iterato
     rows = np.flatnonzero(mask.any(1))
     columns = np.flatnonzero(mask.any(0))
     part = logits[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    yield Candidate(top + int(rows[0]), left + int(columns[0]), part.copy(), iou)
+    yield ObjectCandidate(top + int(rows[0]), left + int(columns[0]), part.copy(), iou)
 
 
 # --- the engine's masks --------------------------------------------------------------------------
 
 
-def _click(tile: Tile, row: float, column: float) -> DecoderPrompt:
+def _middle(box: Xyxy) -> tuple[float, float]:
+    """Row and column of the middle of a box."""
+    x0, y0, x1, y1 = box
+    return ((y0 + y1) / 2, (x0 + x1) / 2)
+
+
+def _click(tile: SearchTile, row: float, column: float) -> DecoderPrompt:
     """A click in the middle of a cell, in pixels of the tile's crop."""
     x, y = _to_crop(tile, column + 0.5, row + 0.5)
     return replace(NO_PROMPT, points=np.array([[x, y]]), positive=np.ones(1, bool))
 
 
-def _box(tile: Tile, box: tuple[float, float, float, float]) -> DecoderPrompt:
+def _box(tile: SearchTile, box: Xyxy) -> DecoderPrompt:
     return replace(NO_PROMPT, box=(*_to_crop(tile, *box[:2]), *_to_crop(tile, *box[2:])))
 
 
-def _to_crop(tile: Tile, x: float, y: float) -> tuple[float, float]:
+def _to_crop(tile: SearchTile, x: float, y: float) -> tuple[float, float]:
     """A place of the grid in pixels of the tile's crop, and inside it."""
     height, width = tile.crop.size_hw
     rows, columns = tile.shape
@@ -224,11 +235,11 @@ def _to_crop(tile: Tile, x: float, y: float) -> tuple[float, float]:
 
 def _decode(
     frame: SearchedFrame,
-    tile: Tile,
+    tile: SearchTile,
     features: Features,
     prompts: list[DecoderPrompt],
     several: bool,
-) -> Iterator[Candidate]:
+) -> Iterator[ObjectCandidate]:
     """The engine's masks for prompts of one kind."""
     most = MOST_OF_TILE * tile.shape[0] * tile.shape[1]
     for start in range(0, len(prompts), BATCH):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segscope.inference.crop import Crop
 from segscope.masks import decode_runs
 from segscope.predict.finding.annotated_frame import AnnotatedFrame
-from segscope.predict.finding.candidates import Candidate
+from segscope.predict.finding.candidates import ObjectCandidate
 from segscope.predict.finding.grid import SearchGrid
 from segscope.predict.instances import Instance, flatten, instance_on_frame
 
@@ -74,7 +74,7 @@ def choose_objects(
             yield by_instance[id(instance)], free
 
 
-def to_instance(candidate: Candidate, grid: SearchGrid, confidence: float) -> Instance | None:
+def to_instance(candidate: ObjectCandidate, grid: SearchGrid, confidence: float) -> Instance | None:
     """A candidate on the frame; None where it holds no pixel."""
     height, width = grid.frame_hw
     rows, columns = grid.shape

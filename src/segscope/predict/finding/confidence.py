@@ -14,7 +14,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from segscope.predict.finding.candidates import Candidate, Maps
+from segscope.predict.finding.candidates import Maps, ObjectCandidate
 from segscope.predict.finding.grid import LONGER_SIDE
 from segscope.predict.finding.search_head import SearchHead
 
@@ -31,7 +31,7 @@ BIAS = -3.783
 
 
 @dataclass(frozen=True, eq=False)
-class Overlaps:
+class CandidateOverlaps:
     """Pairs of different candidates that overlap, in both orders.
 
     Attributes:
@@ -49,7 +49,7 @@ class Overlaps:
 
 
 def measure(
-    candidates: Sequence[Candidate], maps: Maps, head: SearchHead, overlaps: Overlaps
+    candidates: Sequence[ObjectCandidate], maps: Maps, head: SearchHead, overlaps: CandidateOverlaps
 ) -> NDArray[np.float64]:
     """(N, 10) of each candidate:
 
@@ -84,8 +84,8 @@ def estimate_confidence(measures: NDArray[np.float64]) -> NDArray[np.float64]:
     return 1 / (1 + np.exp(-(measures @ np.array(WEIGHTS) + BIAS)))
 
 
-def compare(candidates: Sequence[Candidate], shape: tuple[int, int]) -> Overlaps:
-    """Overlaps of candidates on a grid (row, column)."""
+def compare(candidates: Sequence[ObjectCandidate], shape: tuple[int, int]) -> CandidateOverlaps:
+    """CandidateOverlaps of candidates on a grid (row, column)."""
     cells = []
     for each in candidates:
         rows, columns = np.nonzero(each.mask)
@@ -104,10 +104,12 @@ def compare(candidates: Sequence[Candidate], shape: tuple[int, int]) -> Overlaps
     shared = products.data[different][order].astype(float)
     iou = shared / (areas[first] + areas[second] - shared)
     covered = shared / np.minimum(areas[first], areas[second])
-    return Overlaps(first, second, iou, covered, len(cells))
+    return CandidateOverlaps(first, second, iou, covered, len(cells))
 
 
-def suppress(confidences: NDArray[np.float64], overlaps: Overlaps, least: float) -> list[int]:
+def suppress(
+    confidences: NDArray[np.float64], overlaps: CandidateOverlaps, least: float
+) -> list[int]:
     """Numbers of the candidates that stay, most confident first: none below `least`, and none that
     overlaps a more confident one.
     """
@@ -126,7 +128,9 @@ def suppress(confidences: NDArray[np.float64], overlaps: Overlaps, least: float)
     return chosen
 
 
-def _measure_one(candidate: Candidate, maps: Maps) -> tuple[float, float, float, float, float]:
+def _measure_one(
+    candidate: ObjectCandidate, maps: Maps
+) -> tuple[float, float, float, float, float]:
     """The first five measures."""
     shape = maps.objects.shape
     rows, columns = candidate.logits.shape
@@ -163,7 +167,7 @@ def _measure_one(candidate: Candidate, maps: Maps) -> tuple[float, float, float,
     )
 
 
-def _highest(overlaps: Overlaps, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _highest(overlaps: CandidateOverlaps, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(N,) highest IoU of each candidate with another one among those chosen."""
     counted = chosen[overlaps.second]
     highest = np.zeros(overlaps.count)

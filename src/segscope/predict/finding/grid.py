@@ -27,7 +27,7 @@ MOST_CELLS = 128  # along each side of a tile; larger inputs show more of the fr
 
 
 @dataclass(frozen=True, slots=True)
-class Tile:
+class SearchTile:
     """A part of the frame that the engine encodes.
 
     Attributes:
@@ -69,7 +69,7 @@ class SearchGrid:
         return (max(1, round(height / self.cell)), max(1, round(width / self.cell)))
 
     @cached_property
-    def tiles(self) -> tuple[Tile, ...]:
+    def tiles(self) -> tuple[SearchTile, ...]:
         """Row by row; neighbours overlap by a quarter or more."""
         rows = self._intervals(0)
         columns = self._intervals(1)
@@ -97,7 +97,7 @@ class SearchGrid:
             picked[row, column] = True
         return picked
 
-    def blend_weights(self, tile: Tile) -> Tensor:
+    def blend_weights(self, tile: SearchTile) -> Tensor:
         """(row, column) weights of a tile, which fall towards borders inside the frame."""
         down = _ramp(tile.rows, self.shape[0])
         across = _ramp(tile.columns, self.shape[1])
@@ -122,9 +122,9 @@ class SearchGrid:
         starts = np.linspace(0, length - side, count).round().astype(int).tolist()
         return [(start, start + side) for start in starts]
 
-    def _tile(self, down: tuple[int, int], across: tuple[int, int]) -> Tile:
+    def _tile(self, down: tuple[int, int], across: tuple[int, int]) -> SearchTile:
         crop = Crop(across[0], down[0], across[1], down[1], self.frame_hw)
-        return Tile(crop, self._cells(down, 0), self._cells(across, 1))
+        return SearchTile(crop, self._cells(down, 0), self._cells(across, 1))
 
     def _cells(self, interval: tuple[int, int], axis: int) -> slice:
         cells = self.shape[axis]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from segscope.inference.crop import Crop
 from segscope.models.engine import Engine, Features
-from segscope.predict.finding.grid import LONGER_SIDE, SearchGrid, Tile
+from segscope.predict.finding.grid import LONGER_SIDE, SearchGrid, SearchTile
 
 SMOOTHINGS = (0.1, 0.3, 1.0)  # longer sides of the examples
 FARTHEST = 3.0  # deviations from the mean of the frame, beyond which squares do not grow
@@ -46,7 +46,7 @@ class SearchedFrame:
     ) -> SearchedFrame:
         return cls(engine, grid, encode, describe_colours(rgb, grid.shape))
 
-    def read(self, tile: Tile, rows: Tensor, columns: Tensor) -> Tensor:
+    def read(self, tile: SearchTile, rows: Tensor, columns: Tensor) -> Tensor:
         """(N, channel) float32 features of cells; `rows` and `columns` are those of the grid."""
         maps = self._maps(tile)
         down = rows - tile.rows.start
@@ -80,7 +80,7 @@ class SearchedFrame:
         values = total / covered + from_colours + biases.float()[:, None, None]
         return values.numpy()
 
-    def _apply_to_tile(self, tile: Tile, weights: Tensor) -> Tensor:
+    def _apply_to_tile(self, tile: SearchTile, weights: Tensor) -> Tensor:
         """(K, row, column) of the tile, from the engine's maps."""
         total = torch.zeros(weights.shape[1], *tile.shape)
         first = 0
@@ -92,7 +92,7 @@ class SearchedFrame:
             first += channels
         return total
 
-    def _maps(self, tile: Tile) -> list[Tensor]:
+    def _maps(self, tile: SearchTile) -> list[Tensor]:
         maps = self.engine.pixel_maps(self.encode(tile.crop))
         return [each.float().cpu() for each in maps]
 
