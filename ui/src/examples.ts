@@ -1,9 +1,9 @@
 // The examples of the project: accepted masks that answers are learned from.
 
 import { api, reportError } from './context'
-import { UnreachableError } from './errors'
+import { ServerError, UnreachableError } from './errors'
 import { saveFile } from './saveFile'
-import type { LabelExamples } from './schemas'
+import type { LabelExamples, Suspect } from './schemas'
 import { get, set, showToast } from './state'
 import { countOf, nameLabel } from './wording'
 
@@ -31,9 +31,19 @@ export async function refreshExamples(): Promise<void> {
     const [examples, cases] = await Promise.all([api.fetchExamples(model), api.listCases()])
     if (get().session?.model !== model) return
     set({ examples, cases })
-    set({ suspects: await api.listSuspects(model) })
+    set({ suspects: await listSuspects(model) })
   } catch (error) {
     if (!(error instanceof UnreachableError)) reportError(error)
+  }
+}
+
+/** Masks to check. They are a hint, so that nothing is reported where there is no list of them. */
+async function listSuspects(model: string): Promise<Suspect[]> {
+  try {
+    return await api.listSuspects(model)
+  } catch (error) {
+    if (error instanceof ServerError) return []
+    throw error
   }
 }
 
