@@ -14,7 +14,7 @@ from segscope.inference.answers import PromptedFrame, PromptedMasks
 from segscope.inference.crop import Xyxy, union
 from segscope.inference.learning.guard import can_help
 from segscope.inference.learning.head import SessionHead
-from segscope.inference.learning.parts import mask_box
+from segscope.inference.learning.parts import cover_crop, mask_box
 from segscope.inference.learning.window import SIDE, HeadWindow
 from segscope.inference.learning.window_answer import is_finite, learn_window
 from segscope.models.engine import DecoderPrompt
@@ -42,7 +42,7 @@ def learn_correction(
         previous: (row, column) logits of the answer so far, of any size that covers the frame.
     """
     own = plain.candidates[0]
-    box = locate_object(prompt, previous, frame.size_hw) or mask_box(own)
+    box = locate_object(prompt, previous, frame.size_hw) or mask_box(cover_crop(frame.engine, own))
     if box is None or not can_help(head) or not is_finite(own):
         return plain
     window = HeadWindow.around(box, frame.size_hw)
