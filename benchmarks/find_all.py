@@ -196,15 +196,15 @@ def draw_examples(labels: Labels, rng: Rng) -> tuple[int, ...]:
 
 
 def draw_field(seed: int, side: int = 1024, spacing: int = 68) -> tuple[Stack, Labels]:
-    """225 bright cells of about 40 pixels on a jittered grid, in noise."""
+    """225 bright cells of about 20 pixels on a jittered grid, in noise."""
     rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:side, :side]
+    y, x = np.ogrid[:side, :side]
     labels = np.zeros((side, side), np.int64)
     level = np.full((side, side), 90.0)
     centres = [(r, c) for r in range(34, side, spacing) for c in range(34, side, spacing)]
     for number, centre in enumerate(centres, start=1):
         row, column = centre + rng.uniform(-8, 8, 2)
-        radius = rng.uniform(16, 24)
+        radius = rng.uniform(8.5, 11)
         inside = (np.hypot(y - row, x - column) < radius) & (labels == 0)
         labels[inside] = number
         level[inside] = rng.uniform(140, 190)
