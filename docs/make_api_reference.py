@@ -40,6 +40,7 @@ SECTIONS = {
     "cases": "Work list",
     "images": "Images",
     "roots": "Images",
+    "examples": "Examples",
     "sessions": "Sessions",
     "jobs": "Jobs",
     "dicomweb": "DICOMweb archives",

@@ -205,7 +205,7 @@ class ExampleUpdates:
 
     def _update_open(self, session_id: str) -> bool:
         """Update the examples of a session; False where it is not open."""
-        with self._sessions.use_if_open(session_id) as session:
+        with self._sessions.read_if_open(session_id) as session:
             if session is None or session.work.state.learning is None:
                 return False
             learning = session.work.state.learning

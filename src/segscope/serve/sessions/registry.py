@@ -41,14 +41,26 @@ OVERDUE_S = 20.0  # of work after which a state is saved although somebody works
 STOP_S = 10.0  # for a thread to stop when the server does
 
 
+READERS_S = 30.0  # that background work on a session may take before it is erased
+
+
 @dataclass
 class _Slot:
-    """Place of one session in memory; `lock` is held while it is opened or closed."""
+    """Place of one session in memory; `lock` is held while it is opened or closed.
+
+    Attributes:
+        users: requests that work on the session.
+        readers: background work that reads it; whoever erases it waits for them.
+    """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     session: OpenSession | None = None
     users: int = 0
+    readers: int = 0
     opening: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        self.unread = threading.Condition(self.lock)
 
 
 class SessionRegistry:
@@ -222,7 +234,8 @@ class SessionRegistry:
         row = self.row(session_id)
         slot = self._slot(session_id)
         with slot.lock:
-            if slot.users or self._jobs.of(session_id):
+            unread = slot.unread.wait_for(lambda: not slot.readers, READERS_S)
+            if slot.users or not unread or self._jobs.of(session_id):
                 raise Busy("this session is in use; close it first")
             if slot.session is not None:
                 slot.session.close()
@@ -255,17 +268,20 @@ class SessionRegistry:
         self._free_memory(session_id)
 
     @contextmanager
-    def use_if_open(self, session_id: str) -> Iterator[OpenSession | None]:
-        """A session that stays open inside the block; None where it is not open."""
+    def read_if_open(self, session_id: str) -> Iterator[OpenSession | None]:
+        """A session that stays open inside the block, for background work; None where it is not
+        open.
+        """
         slot = self._slot(session_id)
         with slot.lock:
             session = slot.session
-            slot.users += session is not None
+            slot.readers += session is not None
         try:
             yield session
         finally:
             with slot.lock:
-                slot.users -= session is not None
+                slot.readers -= session is not None
+                slot.unread.notify_all()
 
     def list_open(self) -> dict[str, OpenSession]:
         """The sessions in memory by id."""
@@ -363,7 +379,7 @@ class SessionRegistry:
         if not slot.lock.acquire(blocking=False):
             return False
         try:
-            if slot.users or slot.session is None:
+            if slot.users or slot.readers or slot.session is None:
                 return False
             self._save_and_close(slot)
             return True
