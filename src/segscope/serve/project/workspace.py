@@ -46,7 +46,7 @@ class Workspace:
         engines: the models.
         sessions: the sessions in memory and on disk.
         examples, example_updates: what answers learn from, and how accepted masks become that.
-        learning: what clients do with examples.
+        learning, finder: what clients do with examples, and the search for objects like them.
         session_service, session_jobs: what clients do with sessions.
         jobs, events: work in progress, and the listeners to it.
         temporary_folder: for files that need not outlive the server.
@@ -118,8 +118,10 @@ class Workspace:
             self.learning,
             self.temporary_folder,
         )
-        finder = SuggestionFinder(self.examples, self.sessions, self.images)
-        self.session_jobs = SessionJobs(self.sessions, self.engines, self.jobs, self.events, finder)
+        self.finder = SuggestionFinder(self.examples, self.sessions, self.images)
+        self.session_jobs = SessionJobs(
+            self.sessions, self.engines, self.jobs, self.events, self.finder
+        )
         self._copies.start()
 
     def stop_waiting(self) -> None:

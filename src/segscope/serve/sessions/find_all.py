@@ -112,7 +112,8 @@ class SuggestionFinder:
         for frame, masks in list(others.items())[: MOST_FRAMES - len(annotated)]:
             mine = _mark(objects, masks, search.labels, session.size_hw)
             annotated.append(AnnotatedFrame(*mine, rgb=session.work.rendered(frame), id=session_id))
-        annotated += self._annotate_others(session_id, examples, search, len(annotated))
+        room = MOST_FRAMES - len(annotated)
+        annotated += self.annotate(examples, search.labels, room, other_than=session_id)
         found = self._search(session, annotated, search)
         ids = {label: examples.list_ids(label) for label in search.labels}
         return _suggest(session, found, search, ids)
@@ -151,28 +152,39 @@ class SuggestionFinder:
 
     # --- other images ----------------------------------------------------------------------------
 
-    def _annotate_others(
-        self, session_id: str, examples: StoredExamples, search: Search, count: int
+    def annotate(
+        self,
+        examples: StoredExamples,
+        labels: Collection[str],
+        room: int = MOST_FRAMES,
+        *,
+        other_than: str = "",
     ) -> list[AnnotatedFrame]:
-        """Accepted objects of other sessions, the latest first."""
+        """Frames with accepted objects of labels, the latest sessions first.
+
+        Args:
+            examples: of a model.
+            labels: of the objects.
+            room: at most so many frames.
+            other_than: id of a session that is left out.
+        """
         by_session: dict[str, list[Acceptance]] = {}
         for acceptance in reversed(examples.list_acceptances()):
-            known = acceptance.object_id and acceptance.image != session_id
-            if known and acceptance.label in search.labels:
+            known = acceptance.object_id and acceptance.image != other_than
+            if known and acceptance.label in labels:
                 by_session.setdefault(acceptance.image, []).append(acceptance)
         annotated: list[AnnotatedFrame] = []
-        for other, acceptances in by_session.items():
-            room = MOST_FRAMES - count - len(annotated)
-            if room <= 0:
+        for session_id, acceptances in by_session.items():
+            if len(annotated) >= room:
                 break
             try:
-                annotated += self._read_annotated(other, acceptances, search)[:room]
+                annotated += self._read_annotated(session_id, acceptances, labels)
             except (SegscopeError, OSError) as error:
-                log.warning("session %s is no example: %s", other, error)
-        return annotated
+                log.warning("session %s is no example: %s", session_id, error)
+        return annotated[: max(room, 0)]
 
     def _read_annotated(
-        self, session_id: str, acceptances: Iterable[Acceptance], search: Search
+        self, session_id: str, acceptances: Iterable[Acceptance], labels: Collection[str]
     ) -> list[AnnotatedFrame]:
         row = self._sessions.row(session_id)
         content = read_log(self._sessions.log_path(session_id))
@@ -186,7 +198,7 @@ class SuggestionFinder:
                 by_frame.setdefault(acceptance.frame, []).append(acceptance)
         annotated = []
         for frame, masks in by_frame.items():
-            marked, rejected = _mark(objects, masks, search.labels, stack.size_hw)
+            marked, rejected = _mark(objects, masks, labels, stack.size_hw)
             if marked:
                 annotated.append(AnnotatedFrame(marked, rejected, rgb=frames[frame], id=session_id))
         return annotated

@@ -90,6 +90,8 @@ def _add_masks(session: OpenSession, masks: Masks) -> None:
         session.execute(Describe(object_id, masks.names[object_id]))
     if prompts:
         session.execute(Add(tuple(prompts)))
+        # whoever stores a final label has accepted its masks
+        session.accept({prompt.frame for prompt in prompts}, None)
 
 
 def remove_label_masks(workspace: Workspace, image_id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import tempfile
 import threading
 import time
@@ -13,11 +14,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypedDict
 
+import numpy as np
+from numpy.typing import NDArray
+
 from segscope.errors import UnknownName, UsageError
 from segscope.io import write
 from segscope.io.dicom.web import is_uid
-from segscope.masks import Masks
+from segscope.masks import Masks, decode_runs, encode_runs
 from segscope.predict import everything
+from segscope.predict.find_all import find_all
 from segscope.predict.stop_rules import default_rules
 from segscope.serve.compat.monailabel.infer_params import (
     OBJECT_ID,
@@ -207,7 +212,17 @@ class MonaiLabelService:
                 models[f"{name}_{dimension}d"] = _model_info(
                     "deepgrow", list(labels), dimension, description
                 )
+        for name, label in self._learned_labels().items():
+            description = f"segscope: all objects like the accepted ones of {label or 'no label'}"
+            models[name] = _model_info("segmentation", [label or "object"], 2, description)
         return models
+
+    def _learned_labels(self) -> dict[str, str]:
+        """Labels with accepted objects, by the names of the models that find all like them."""
+        if not (self.workspace.settings.project / "examples").is_dir():
+            return {}
+        counts = self.workspace.learning.of(None).examples.count_by_label()
+        return {_find_name(label): label for label, (accepted, _) in counts.items() if accepted}
 
     # --- masks -----------------------------------------------------------------------------------
 
@@ -216,6 +231,9 @@ class MonaiLabelService:
         known = self.models()
         if model not in known:
             raise UnknownName("model", model, known)
+        learned = self._learned_labels()
+        if model in learned:
+            return self._find_all(learned[model], stored)
         if known[model]["type"] == "segmentation":
             return self._segment_classes(model, stored)
         dimension = known[model]["dimension"]
@@ -246,6 +264,22 @@ class MonaiLabelService:
                 stack, network, progress=lambda _done, _total: queue.give_way(Urgency.TRACK)
             )
 
+    def _find_all(self, label: str, stored: StoredImage) -> Masks:
+        """All objects like the accepted ones of a label, as one object."""
+        workspace = self.workspace
+        known = workspace.learning.of(None)
+        annotated = workspace.finder.annotate(known.examples, [label])
+        queue = workspace.engines.device_queue(known.engine)
+        stack = workspace.images.stack(stored.image.image_id)
+        with queue.turn(Urgency.TRACK):
+            masks = find_all(
+                stack,
+                known.engine,
+                annotated,
+                progress=lambda _done, _total: queue.give_way(Urgency.TRACK),
+            )
+        return _merge_objects(masks, label)
+
     def _interaction(self, model: str, stored: StoredImage) -> Interaction:
         """An interaction without prompts whose features are cached; requests work on copies."""
         key = (model, stored.image.image_id)
@@ -253,7 +287,9 @@ class MonaiLabelService:
         if interaction is None:
             engine = self.workspace.engines.get(model)
             stack = self.workspace.images.stack(stored.image.image_id)
-            interaction = Interaction(stack, engine)
+            row = {"id": "", "image_id": stored.image.image_id, "model": model}
+            examples = self.workspace.examples.of_session(row, stack, engine)
+            interaction = Interaction(stack, engine, examples=examples)
         self._interactions[key] = interaction
         self._interactions.move_to_end(key)
         while len(self._interactions) > CACHED:
@@ -287,6 +323,22 @@ class MonaiLabelService:
         if suffix == ".nrrd" and not compress:
             data = _decompress_nrrd(data)
         return f"{stored.image.name.split('.')[0]}{suffix}", data
+
+
+def _find_name(label: str) -> str:
+    """The name of the model that finds all objects of a label, as a part of a path."""
+    return f"find_{re.sub(r'[^A-Za-z0-9]+', '_', label) or 'object'}"
+
+
+def _merge_objects(masks: Masks, label: str) -> Masks:
+    """The masks of all objects as those of one."""
+    size_hw = masks.shape_zyx[1:]
+    frames: dict[int, NDArray[np.bool_]] = {}
+    for (frame, _), runs in masks.runs.items():
+        covered = frames.setdefault(frame, np.zeros(size_hw, bool))
+        covered |= decode_runs(runs, size_hw)
+    merged = {(frame, OBJECT_ID): encode_runs(mask) for frame, mask in frames.items()}
+    return replace(masks, runs=merged, names={OBJECT_ID: label}, scores={})
 
 
 def _names_of(stored: StoredImage) -> tuple[str, str]:
