@@ -128,7 +128,9 @@ def decode_prompts(
         return _decode_plain(frame, prompt, previous)
     clicked_once = prompt.clicks == 1 and bool(prompt.positive.all())
     if previous is None and clicked_once and can_help(head):
-        return learn_click(frame, head, _decode_click(frame, head, prompt), prompt)
+        learned = learn_click(frame, head, _decode_click(frame, head, prompt), prompt)
+        # the windows that suit the examples are not all of those that the plain answer is from
+        return learned or _decode_plain(frame, prompt, previous)
     plain = _decode_plain(frame, prompt, previous)
     if previous is None and prompt.box is not None and not len(prompt.points):
         return learn_box(frame, head, plain, prompt.box)

@@ -3,7 +3,8 @@
 A click does not say how large its object is; examples do. The network answers in windows that suit
 their sizes, and each mask is judged by its own size and by how well it agrees with the session
 head. The best one is looked at once more, as if its box had been drawn. Where the head is not
-expected to help there, the plain answer stays: sizes alone choose wrongly too often.
+expected to help there, the plain answer stays, unless its size is an unusual
+one and another mask suits the examples.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ from segscope.models.engine import DecoderPrompt
 AGREEMENT_POWER = 3.0  # of the agreement with the head, in how likely a mask is
 SIZE_BONUS = 0.06  # expected IoU that a unit of log likelihood of the size is worth
 AGREEMENT_BONUS = 0.6  # the same for the agreement
+USUAL = -0.5  # log likelihood of sizes that the examples suggest
+UNUSUAL = -1.5  # the same of sizes that they speak against
+ALIKE = 0.75  # agreement of a mask that looks like the examples
 MARGIN = 0.05  # expected IoU by which a mask must exceed the plain answer
 
 
@@ -68,24 +72,33 @@ class JudgedMasks:
             return best
         return 0
 
+    def is_certain(self, best: int) -> bool:
+        """Whether a mask has a usual size, looks like the examples, and the plain answer has a size
+        that they speak against.
+        """
+        suits = float(self.likelihoods[best]) > USUAL and float(self.agreements[best]) > ALIKE
+        return suits and float(self.likelihoods[0]) < UNUSUAL
+
 
 def learn_click(
     frame: PromptedFrame, head: SessionHead, plain: PromptedMasks, prompt: DecoderPrompt
-) -> PromptedMasks:
-    """Put the learned answer before the plain one, where examples promise a better one.
+) -> PromptedMasks | None:
+    """The learned answer before the network's own, or None where examples promise no better one.
 
     Args:
         head: of the object's label.
         plain: the network's own masks for the click, in windows that suit the examples.
         prompt: a lone positive click, in pixels of the frame.
     """
-    unchanged = replace(plain, candidates=plain.candidates[:4])
     if not all(map(is_finite, plain.candidates)):
-        return replace(unchanged, note=OVERFLOW_NOTE)
+        return replace(plain, candidates=plain.candidates[:4], note=OVERFLOW_NOTE)
     judged = judge_masks(frame, head, plain.candidates)
-    learned = _look_closer(frame, head, judged, prompt)
+    best = judged.choose()
+    learned = _look_closer(frame, head, judged.candidates[best], prompt)
+    if learned is None and judged.is_certain(best):
+        learned = judged.candidates[best]
     if learned is None:
-        return unchanged
+        return None
     return PromptedMasks([learned, *plain.candidates[:3]], note=head.note, learned=True)
 
 
@@ -122,12 +135,11 @@ def _agree(head: SessionHead, candidate: MaskCandidate, values: Tensor, box: Xyx
 
 
 def _look_closer(
-    frame: PromptedFrame, head: SessionHead, judged: JudgedMasks, prompt: DecoderPrompt
+    frame: PromptedFrame, head: SessionHead, best: MaskCandidate, prompt: DecoderPrompt
 ) -> MaskCandidate | None:
     """The learned answer in the window of the best mask, or None where the head is not expected to
     help.
     """
-    best = judged.candidates[judged.choose()]
     box = mask_box(best)
     if box is None:
         return None
