@@ -13,10 +13,12 @@ import torch
 from support.engines import FAMILIES, make_engine
 from support.learning import box_of, dice, draw_pair, teach
 
+from segscope.inference.answers import MaskCandidate
 from segscope.inference.crop import Crop
 from segscope.inference.learning import window_answer
 from segscope.inference.learning.guard import GuardRule, LearnedLogits
 from segscope.inference.learning.head import SessionHead
+from segscope.inference.learning.parts import cover_crop, mask_box
 from segscope.inference.learning.window import HeadWindow
 from segscope.models.engine import Decoded, DecoderPrompt, Engine, Features
 from segscope.models.sam import SamEngine
@@ -217,3 +219,12 @@ class TestPadding:
         cells = window.read_logits(engine, logits, Crop.whole(shape)).view(64, 64)
         assert bool((cells[4:-4, 36:] > 0).all())
         assert bool((cells[:, :28] < 0).all())
+
+    def test_boxes_of_masks_leave_the_padding_out(self) -> None:
+        engine = make_engine("sam")
+        logits = torch.full((32, 32), -5.0)
+        logits[2:9, 16:24] = 5.0
+        candidate = MaskCandidate(logits, Crop.whole((30, 90)), 0.9, None)
+        box = mask_box(cover_crop(engine, candidate))
+        expected = (45.0, 6.0, 68.0, 25.0)  # an eleventh of 32 cells is a pixel of 90, either way
+        assert box == pytest.approx(expected, abs=2.0)

@@ -15,7 +15,6 @@ from segscope.inference.learning.likeness import (
     feature_distances,
     shape_distances,
 )
-from segscope.inference.learning.overlap import dice
 from segscope.inference.learning.window import HeadWindow, describe_cells, read_ridge
 from segscope.inference.prompted_masks import decode_prompts
 from segscope.models.engine import NO_PROMPT
@@ -28,7 +27,9 @@ class CaseScore:
     """What orders cases.
 
     Attributes:
-        uncertainty: 0 to 1, disagreement of the network and the head where an object is likely.
+        uncertainty: 0 to 1, IoU short of 1 that the network predicts for its mask where an object
+            is likely. On validation sessions that ranks answers by their Dice, plain or learned,
+            better than disagreement of network and head.
         unlikeness: 0 upwards, distance of that place to the nearest example; about 1 for another
             kind of image.
     """
@@ -47,14 +48,13 @@ def score_frame(frame: PromptedFrame, head: SessionHead) -> CaseScore:
     own = window.read_logits(frame.engine, best.logits, best.crop).nan_to_num()
     cells = window.read(frame.engine, frame.features, window.encoded_crop(frame.engine))
     in_box = window.in_box().to(own.device)
-    learned = (head.whole.of_window(cells, window.places().to(cells.device)) > 0) & in_box
-    agreement = dice(learned[None], (own > 0) & in_box, torch.ones_like(own))
     means = describe_cells(cells, own, window).cpu()
     x0, y0, x1, y1 = box
     shape = describe_shape(own, in_box.double(), max(x1 - x0, y1 - y0))
     squares = feature_distances(head.descriptions, head.spread, means) ** 2
     squares = squares + shape_distances(head.descriptions, shape) ** 2
-    return CaseScore(1 - float(agreement[0]), float(squares.min().sqrt()))
+    uncertainty = 1 - min(max(best.score, 0.0), 1.0)
+    return CaseScore(uncertainty, float(squares.min().sqrt()))
 
 
 def _find_likely_box(frame: PromptedFrame, head: SessionHead) -> Xyxy:

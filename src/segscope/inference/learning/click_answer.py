@@ -19,7 +19,7 @@ from segscope.inference.answers import MaskCandidate, PromptedFrame, PromptedMas
 from segscope.inference.crop import Crop, Xyxy
 from segscope.inference.learning.box_answer import OVERFLOW_NOTE
 from segscope.inference.learning.head import SessionHead
-from segscope.inference.learning.parts import keep_parts, mask_box
+from segscope.inference.learning.parts import cover_crop, keep_parts, mask_box
 from segscope.inference.learning.sizes import ExampleSizes
 from segscope.inference.learning.window import SIDE, HeadWindow, add_places, read_ridge
 from segscope.inference.learning.window_answer import is_finite, learn_window
@@ -107,17 +107,18 @@ def judge_masks(
 ) -> JudgedMasks:
     """What speaks for each of the network's masks for a click."""
     sizes = ExampleSizes.of(head)
-    boxes = list(map(mask_box, candidates))
+    covering = [cover_crop(frame.engine, candidate) for candidate in candidates]
+    boxes = list(map(mask_box, covering))
     values: dict[Crop, Tensor] = {}
     agreements = []
-    for candidate, box in zip(candidates, boxes, strict=True):
+    for candidate, box in zip(covering, boxes, strict=True):
         crop = candidate.crop
         if crop not in values:
             values[crop] = read_ridge(head.whole, frame.engine.pixel_maps(frame.features(crop)))
         agreements.append(_agree(head, candidate, values[crop], box))
     return JudgedMasks(
         candidates,
-        measure_overlaps(candidates, frame.size_hw),
+        measure_overlaps(covering, frame.size_hw),
         torch.tensor([sizes.log_likelihood(box) for box in boxes]),
         torch.tensor(agreements),
     )
@@ -140,7 +141,7 @@ def _look_closer(
     """The learned answer in the window of the best mask, or None where the head is not expected to
     help.
     """
-    box = mask_box(best)
+    box = mask_box(cover_crop(frame.engine, best))
     if box is None:
         return None
     window = HeadWindow.around(box, frame.size_hw)

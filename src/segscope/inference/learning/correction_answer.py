@@ -19,7 +19,7 @@ from segscope.inference.answers import MaskCandidate, PromptedFrame, PromptedMas
 from segscope.inference.crop import Xyxy, union
 from segscope.inference.learning.guard import can_help
 from segscope.inference.learning.head import SessionHead
-from segscope.inference.learning.parts import find_cell, mask_box
+from segscope.inference.learning.parts import cover_crop, find_cell, mask_box
 from segscope.inference.learning.window import SIDE, HeadWindow
 from segscope.inference.learning.window_answer import is_finite, learn_window
 from segscope.models.engine import DecoderPrompt
@@ -51,9 +51,10 @@ def learn_correction(
     """
     own = plain.candidates[0]
     if frame.learned and prompt.box is not None and previous is not None and is_finite(own):
-        learned = _change_locally(frame, own, prompt, prompt.box, previous)
+        covering = cover_crop(frame.engine, own)
+        learned = _change_locally(frame, covering, prompt, prompt.box, previous)
         return PromptedMasks([learned, *plain.candidates[:3]], note=head.note, learned=True)
-    box = locate_object(prompt, previous, frame.size_hw) or mask_box(own)
+    box = locate_object(prompt, previous, frame.size_hw) or mask_box(cover_crop(frame.engine, own))
     if box is None or not can_help(head) or not is_finite(own):
         return plain
     window = HeadWindow.around(box, frame.size_hw)

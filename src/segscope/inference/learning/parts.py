@@ -10,6 +10,7 @@ from torch import Tensor
 from segscope.inference.answers import MaskCandidate
 from segscope.inference.constants import OUTSIDE
 from segscope.inference.crop import Xyxy
+from segscope.models.engine import Engine
 
 OWN = 0.3  # share of a part that the network must find too
 
@@ -44,6 +45,16 @@ def find_cell(candidate: MaskCandidate, xy: tuple[float, float]) -> tuple[int, i
     row = int((xy[1] - candidate.crop.y0) * rows / height)
     column = int((xy[0] - candidate.crop.x0) * columns / width)
     return min(max(row, 0), rows - 1), min(max(column, 0), columns - 1)
+
+
+def cover_crop(engine: Engine, candidate: MaskCandidate) -> MaskCandidate:
+    """The mask with logits that cover its crop: a decoder that is shown whole frames may show
+    padding beside them.
+    """
+    if engine.window_rule is not None:
+        return candidate
+    crop = candidate.crop
+    return candidate._replace(logits=engine.to_frame(candidate.logits, crop.size_hw))
 
 
 def mask_box(candidate: MaskCandidate) -> Xyxy | None:
