@@ -30,7 +30,13 @@ export async function refreshExamples(): Promise<void> {
     const { model } = session
     const [examples, cases] = await Promise.all([api.fetchExamples(model), api.listCases()])
     if (get().session?.model !== model) return
-    set({ examples, cases })
+    const { updating, labels } = examples
+    // an event may have been sent while the socket was not open
+    set(({ learning }) => ({
+      examples,
+      cases,
+      learning: learning && { ...learning, updating, labels },
+    }))
     set({ suspects: await listSuspects(model) })
   } catch (error) {
     if (!(error instanceof UnreachableError)) reportError(error)

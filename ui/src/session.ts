@@ -52,7 +52,6 @@ export async function openImage(imageId: string, options: OpenOptions = {}): Pro
     showSession(image, state)
     connectSocket(state, opened.lease)
     showNotices(state)
-    scheduleExamples()
     await refreshPrompts()
     if (state.frames > 1 && state.objects.length) await refreshReviewQueue()
   } catch (error) {
@@ -232,7 +231,9 @@ export async function reopenImage(model: string, axis: Axis): Promise<void> {
 const createListener = (sessionId: string): SocketListener => ({
   onLinkState(link) {
     set({ link })
-    if (link === 'open') void prefetchMasks()
+    if (link !== 'open') return
+    scheduleExamples()
+    void prefetchMasks()
   },
   onUnacknowledged: (unsaved) => set({ unsaved }),
   onReconnect: () => restoreSession(sessionId),
