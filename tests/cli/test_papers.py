@@ -163,7 +163,7 @@ def test_every_link_leads_to_a_record_and_a_kind_of_table() -> None:
 
 def test_cards_protocols_and_methods_lead_back_to_records() -> None:
     for kind in ("model", "protocol"):
-        own = {"mini", "cvpr25"} if kind == "model" else {"prompts"}
+        own = {"mini", "cvpr25"} if kind == "model" else {"prompts", "series"}
         families = {"sam-vit-b", "sam2.1-tiny"}
         for key in papers.members_of(kind):
             stem = key.startswith(("sam-vit", "sam2"))

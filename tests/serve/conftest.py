@@ -48,6 +48,15 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _tidy_scans(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests of a session share the scans; what one of them adds is gone before the next."""
+    yield
+    if "scans" in request.fixturenames:
+        for added in request.getfixturevalue("scans").glob("pair*.png"):
+            added.unlink()
+
+
 @dataclass
 class Server:
     """A server and a client of it."""
